@@ -1,0 +1,62 @@
+# Everything a newcomer needs; `make demo` and `make test` set up what they use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= onepair-demo
+PACKAGES := osmis_core jobs service worker cli
+
+.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-refinement constraints clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	touch $@
+
+demo: setup  ## the main job on the coins photograph, about ten minutes on two cores
+	$(BIN)/onepair run examples/coins/image.png examples/coins/mask.png \
+		--preset standard --minutes 6 --data-dir $(OUT)/service -o $(OUT)
+
+serve: setup
+	$(BIN)/onepair serve
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup  ## real trainings, faults in the middle of them, planted failures
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-refinement bench-quality
+
+bench-refinement: setup
+	$(BIN)/python bench/refinement.py
+
+bench-quality: setup  ## trains every method on every pair: about an hour on two cores, resumable
+	$(BIN)/python -m bench.quality
+
+constraints: setup  ## after a change of the dependencies in pyproject.toml; needs uv
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		pyproject.toml -o requirements/gateway.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra embedded pyproject.toml -o requirements/embedded.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra dev pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) $(OUT) build *.egg-info

@@ -1,0 +1,1 @@
+"""Reading and checking a pair, mask encodings, and the size plan. NumPy and Pillow only."""
