@@ -1,0 +1,1 @@
+"""Augmentation: of images with their masks, of discriminator features, and of layouts."""

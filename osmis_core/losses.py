@@ -1,0 +1,107 @@
+"""The losses: adversarial over three parts, and the diversity regularisation.
+
+The adversarial loss is ¼ (L_object + L_layout + 2 L_low), each part the mean over its layers:
+equation (1), scaled so that the adversarial weight is 1 for any number of blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from osmis_core.models.judgement import ContentLogits, Judgement
+
+PART_WEIGHTS = {"object": 0.25, "layout": 0.25, "low_level": 0.5}
+
+Side = Literal["real", "fake", "generator"]
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """The three parts, each a scalar, and their weighted sum."""
+
+    object: Tensor
+    layout: Tensor
+    low_level: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Equation (1), weights summing to 1."""
+        return (
+            PART_WEIGHTS["object"] * self.object
+            + PART_WEIGHTS["layout"] * self.layout
+            + PART_WEIGHTS["low_level"] * self.low_level
+        )
+
+
+def adversarial_loss(judgement: Judgement, side: Side, class_weights_K: Tensor) -> AdversarialLoss:
+    """The loss of one pass.
+
+    Args:
+        judgement: the discriminator's output.
+        side: ``real`` and ``fake`` for the discriminator's step, ``generator`` for the
+            generator's, which wants its pairs taken for real ones of their classes.
+        class_weights_K: α_k of the source, summing to 1 (``class_weights``).
+    """
+    target = 0.0 if side == "fake" else 1.0
+    content = [object_loss(c, side, class_weights_K) for c in judgement.content]
+    return AdversarialLoss(
+        object=torch.stack(content).mean(),
+        layout=torch.stack([_binary(x, target) for x in judgement.layout]).mean(),
+        low_level=torch.stack([_binary(x, target) for x in judgement.low_level]).mean(),
+    )
+
+
+def object_loss(layer: ContentLogits, side: Side, class_weights_K: Tensor) -> Tensor:
+    """Cross-entropy over K identities and "fake" (equations (2), (3) and (5)).
+
+    Real: Σ_k α_k CE(v_k, k) over the classes present in the view. Fake, for the discriminator:
+    the mean over k of CE(v_k, fake). For the generator: CE(v_k, k) weighted as for real, with
+    classes that the sample lacks staying in, so that a vanished class is missed.
+    """
+    batch, classes, outcomes = layer.logits_BKN.shape
+    fake = side == "fake"
+    identity_K = torch.arange(classes, device=layer.logits_BKN.device)
+    target_K = torch.full_like(identity_K, classes) if fake else identity_K
+    entropy_BK = F.cross_entropy(
+        layer.logits_BKN.reshape(-1, outcomes), target_K.repeat(batch), reduction="none"
+    ).view(batch, classes)
+    weight_BK = layer.resolvable_K.to(entropy_BK)[None].expand(batch, -1)
+    if not fake:
+        weight_BK = weight_BK * class_weights_K.to(entropy_BK)
+    if side == "real":
+        weight_BK = weight_BK * layer.present_BK
+    total = weight_BK.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    return (entropy_BK * weight_BK).sum() / total
+
+
+def class_weights(area_fractions_K: Tensor, method: str) -> Tensor:
+    """α_k, summing to 1: ∝ 1 / area in the source for ``osmis``, 1 / K each for ``projected``."""
+    if method == "osmis":
+        inverse = torch.where(area_fractions_K > 0, 1 / area_fractions_K.clamp_min(1e-9), 0.0)
+        return inverse / inverse.sum()
+    return torch.full_like(area_fractions_K, 1 / len(area_fractions_K))
+
+
+def diversity_loss(features_BCHW: list[Tensor]) -> Tensor:
+    """− mean over blocks and pairs of samples of |tanh f_i − tanh f_j|.
+
+    The absolute difference summed over all pairs equals Σ (2r − B + 1) x_(r) over the values
+    sorted along the batch, r from 0, so that no pair is formed.
+    """
+    spreads = []
+    for f_BCHW in features_BCHW:
+        batch = f_BCHW.shape[0]
+        ordered, _ = torch.tanh(f_BCHW.float()).sort(dim=0)
+        rank_B = torch.arange(batch, device=ordered.device, dtype=ordered.dtype)
+        coefficient_B = (2 * rank_B - (batch - 1)) / (batch * (batch - 1) / 2)
+        spreads.append((coefficient_B @ ordered.flatten(1)).mean())
+    return -torch.stack(spreads).mean()
+
+
+def _binary(logits: Tensor, target: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))

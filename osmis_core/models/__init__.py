@@ -1,0 +1,1 @@
+"""The networks: generator, masked content attention, and the two discriminators."""

@@ -1,0 +1,38 @@
+"""What a discriminator says of a batch: logits of its three parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ContentLogits:
+    """One content layer's decisions.
+
+    Attributes:
+        logits_BKN: for each class's vector, K identities and "fake": shape (B, K, K + 1).
+        present_BK: whether the class has any area in that image's mask, on this grid.
+        resolvable_K: whether the class's area in the source reaches half a cell on this grid;
+            classes below are left out of the loss at this scale, on real and generated pairs.
+    """
+
+    logits_BKN: Tensor
+    present_BK: Tensor
+    resolvable_K: Tensor
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A discriminator's output: a list of layers for each part.
+
+    Attributes:
+        low_level: logits, (B, 1, h, w) each.
+        layout: logits, (B, 1, h, w) each.
+        content: one ``ContentLogits`` a layer.
+    """
+
+    low_level: list[Tensor]
+    layout: list[Tensor]
+    content: list[ContentLogits]

@@ -1,0 +1,138 @@
+"""Our first step beyond the paper: the three parts of OSMIS on frozen features.
+
+Projected GANs discriminate on features of a frozen ImageNet network and converge tens of times
+faster. Here all three parts of OSMIS move onto such features (method page, "A discriminator that
+sees through frozen features").
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from osmis_core.augment.features import FeatureAugmentation
+from osmis_core.models.attention import HALF_A_CELL, masked_content_attention, resize_mask
+from osmis_core.models.frozen_features import FEATURE_CHANNELS, EfficientNetLite0Features
+from osmis_core.models.generator import LEAK
+from osmis_core.models.judgement import ContentLogits, Judgement
+from osmis_core.models.spectral import SpectralConv2d, SpectralLinear, update_spectral_norms
+
+MIXED_CHANNELS = (64, 128, 128, 128)
+HEAD_CHANNELS = 64
+CONTENT_CHANNELS = 256
+LAYOUT_SCALES = (2, 3)
+"""Scales (strides 8 and 16) that have a layout head."""
+ENLARGED_BELOW_PX = 160
+"""Images whose shorter side is below this are enlarged ×2 before the frozen network."""
+
+
+class ProjectedDiscriminator(nn.Module):
+    """Low-level, object and layout heads on frozen, randomly mixed EfficientNet-Lite0 features.
+
+    ``perceive`` runs the frozen network (once for generated images: the generator's step needs
+    its gradient, the discriminator's step takes the same features detached); ``judge`` the heads.
+    """
+
+    source_area_K: Tensor
+
+    def __init__(self, class_count: int, source_area_K: Tensor) -> None:
+        super().__init__()
+        self.class_count = class_count
+        self.register_buffer("source_area_K", source_area_K)
+        self.features = EfficientNetLite0Features()
+        self.mixers = nn.ModuleList(
+            nn.Conv2d(c, m, 1) for c, m in zip(FEATURE_CHANNELS, MIXED_CHANNELS, strict=True)
+        )
+        self.mixers.requires_grad_(requires_grad=False)
+        self.low = nn.ModuleList(
+            nn.Sequential(
+                SpectralConv2d(m, HEAD_CHANNELS, 3, stride=2 if scale < LAYOUT_SCALES[-1] else 1),
+                nn.LeakyReLU(LEAK),
+                SpectralConv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3),
+                nn.LeakyReLU(LEAK),
+                SpectralConv2d(HEAD_CHANNELS, 1, 1),
+            )
+            for scale, m in enumerate(MIXED_CHANNELS)
+        )
+        self.content = nn.ModuleList(
+            nn.Sequential(
+                SpectralLinear(m, CONTENT_CHANNELS),
+                nn.LeakyReLU(LEAK),
+                SpectralLinear(CONTENT_CHANNELS, CONTENT_CHANNELS),
+                nn.LeakyReLU(LEAK),
+                SpectralLinear(CONTENT_CHANNELS, class_count + 1),
+            )
+            for m in MIXED_CHANNELS
+        )
+        self.squeeze = nn.ModuleList(SpectralConv2d(MIXED_CHANNELS[s], 1, 1) for s in LAYOUT_SCALES)
+        self.layout = nn.ModuleList(
+            nn.Sequential(
+                SpectralConv2d(1 + class_count + 2, 16, 3, stride=2),
+                nn.LeakyReLU(LEAK),
+                SpectralConv2d(16, 32, 3, stride=2),
+                nn.LeakyReLU(LEAK),
+                SpectralConv2d(32, 1, 3),
+            )
+            for _ in LAYOUT_SCALES
+        )
+        update_spectral_norms(self, iterations=5)
+
+    def perceive(self, images_BCHW: list[Tensor]) -> list[Tensor]:
+        """Mixed frozen features of the full-size images, finest first."""
+        image_BCHW = images_BCHW[-1]
+        if min(image_BCHW.shape[2:]) < ENLARGED_BELOW_PX:
+            image_BCHW = F.interpolate(image_BCHW, scale_factor=2, mode="bilinear")
+        image_BCHW = image_BCHW.contiguous(memory_format=torch.channels_last)
+        maps = self.features(image_BCHW)
+        return [mixer(f) for mixer, f in zip(self.mixers, maps, strict=True)]
+
+    def judge(
+        self,
+        features_BCHW: list[Tensor],
+        mask_BKHW: Tensor,
+        augmentation: FeatureAugmentation | None = None,
+    ) -> Judgement:
+        """Decisions on features as ``perceive`` gives them, with the masks at image size."""
+        low_level = [h(f).float() for h, f in zip(self.low, features_BCHW, strict=True)]
+        masks = [resize_mask(mask_BKHW, *f.shape[2:]) for f in features_BCHW]
+        content = [
+            self._content(head, f, m, augmentation)
+            for head, f, m in zip(self.content, features_BCHW, masks, strict=True)
+        ]
+        layout = []
+        for head, squeeze, scale in zip(self.layout, self.squeeze, LAYOUT_SCALES, strict=True):
+            features, mask = features_BCHW[scale], masks[scale]
+            if augmentation is not None:
+                features = augmentation.layout(features, mask)
+            seen = [squeeze(features), mask, _batch_spread(features), _batch_spread(mask)]
+            layout.append(head(torch.cat([s.to(features.dtype) for s in seen], 1)).float())
+        return Judgement(low_level, layout, content)
+
+    def _content(
+        self,
+        head: nn.Module,
+        features_BCHW: Tensor,
+        mask_BKhw: Tensor,
+        augmentation: FeatureAugmentation | None,
+    ) -> ContentLogits:
+        vectors_BKC = masked_content_attention(features_BCHW, mask_BKhw)
+        if augmentation is not None:
+            vectors_BKC = augmentation.content(vectors_BKC)
+        batch, classes, _ = vectors_BKC.shape
+        logits_BKN = head(vectors_BKC.flatten(0, 1)).float().view(batch, classes, classes + 1)
+        present_BK = mask_BKhw.detach().sum((2, 3)) > 0
+        resolvable_K = self.source_area_K * mask_BKhw[0, 0].numel() >= HALF_A_CELL
+        return ContentLogits(logits_BKN, present_BK, resolvable_K)
+
+
+def _batch_spread(x_BCHW: Tensor) -> Tensor:
+    """Standard deviation over the batch, averaged over channels, for each place: (B, 1, H, W).
+
+    Lets the layout heads see that all samples of a batch are alike, which is what keeps the
+    generator from falling into one layout.
+    """
+    x = x_BCHW.float()
+    variance_1CHW = (x - x.mean(0, keepdim=True)).square().mean(0, keepdim=True)
+    spread_11HW = (variance_1CHW + 1e-8).sqrt().mean(1, keepdim=True)
+    return spread_11HW.expand(x_BCHW.shape[0], -1, -1, -1)
