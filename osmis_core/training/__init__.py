@@ -1,0 +1,1 @@
+"""Training: configuration, one optimisation step, EMA, checkpoints, and the loop around them."""

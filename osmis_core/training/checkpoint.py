@@ -1,0 +1,113 @@
+"""Checkpoints: one safetensors file with its JSON in the header. Never pickle.
+
+One file, so that publishing it is one atomic act and its hash is the checkpoint's name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from osmis_core.errors import CheckpointError
+from osmis_core.training.config import TrainingConfig
+
+SCHEMA_VERSION = 1
+HEADER_KEY = "onepair"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A training's whole state.
+
+    Attributes:
+        step: steps done.
+        config: what is trained.
+        tensors: ``generator.…``, ``average.…``, ``discriminator.…``, both Adams, random states.
+        extra: JSON-able: losses, seconds trained, whether training has ended, and why.
+    """
+
+    step: int
+    config: TrainingConfig
+    tensors: dict[str, Tensor]
+    extra: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Writes the file whole or not at all."""
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "step": self.step,
+            "config": self.config.to_dict(),
+            "extra": self.extra,
+        }
+        temporary = path.with_suffix(".partial")
+        contiguous = {k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}
+        save_file(contiguous, temporary, metadata={HEADER_KEY: json.dumps(header)})
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, path: Path, *, prefixes: tuple[str, ...] = ("",)) -> Checkpoint:
+        """Reads a checkpoint, or only the tensors whose names start with one of ``prefixes``.
+
+        Raises:
+            CheckpointError: damaged, not a checkpoint, or of a newer version.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})[HEADER_KEY])
+                names = [n for n in file.keys() if n.startswith(prefixes)]  # noqa: SIM118
+                tensors = {n: file.get_tensor(n) for n in names}
+        except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            raise CheckpointError(
+                f"{path.name} is not a readable checkpoint",
+                hint="Resume from an older checkpoint of the job.",
+            ) from error
+        if header["schema_version"] > SCHEMA_VERSION:
+            raise CheckpointError(
+                f"{path.name} has schema {header['schema_version']}, this is {SCHEMA_VERSION}",
+                hint="Upgrade OnePair on this worker.",
+            )
+        return cls(
+            step=header["step"],
+            config=TrainingConfig.from_dict(header["config"]),
+            tensors=tensors,
+            extra=header["extra"],
+        )
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under a prefix, without it."""
+        start = prefix + "."
+        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """Adam's moments and step counts, by parameter index."""
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{prefix}.{index}.{name}": torch.as_tensor(value)
+        for index, entries in state.items()
+        for name, value in entries.items()
+    }
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of ``optimiser_tensors``, prefix removed."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            # the fused kernel walks memory: moments must lie as their parameter does
+            laid_out = torch.empty_like(parameter, requires_grad=False)
+            state.setdefault(int(index), {})[name] = laid_out.copy_(value)
+        else:
+            state.setdefault(int(index), {})[name] = value
+    current = optimiser.state_dict()
+    optimiser.load_state_dict({"state": state, "param_groups": current["param_groups"]})

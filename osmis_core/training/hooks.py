@@ -1,0 +1,41 @@
+"""All that a trainer knows of the outside world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from osmis_core.training.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        step: steps done.
+        total: steps planned; 0 while the calibration has not yet decided.
+        steps_per_second: over the last seconds.
+        eta_seconds: until the last step; None before the speed is known.
+        losses: the newest losses by name (``generator``, ``discriminator_real``, …).
+    """
+
+    step: int
+    total: int
+    steps_per_second: float
+    eta_seconds: float | None
+    losses: dict[str, float]
+
+
+class TrainerHooks(Protocol):
+    """Called from the training loop's thread; slow work belongs elsewhere."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """At least once a second, or once a step where steps are longer."""
+
+    def should_stop(self) -> bool:
+        """Asked after every step; True ends the training with what is learned."""
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """At most every ``checkpoint_seconds``, and once at the end."""

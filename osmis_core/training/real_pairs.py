@@ -1,0 +1,147 @@
+"""What the discriminator is shown as real: the source, or views of it, on demand."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from osmis_core.augment.differentiable import (
+    AugmentationOptions,
+    augment_images,
+    augment_mask,
+    draw,
+)
+from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
+from osmis_core.data.pair import Pair
+from osmis_core.data.size_plan import SizePlan, resize_pair
+
+POOL_SIZE = 160
+FRESH_EVERY_STEPS = 5
+
+
+class RealPairs(Protocol):
+    """A source of real batches: what ``perceive`` makes of images, and the masks."""
+
+    def batch(self, step: int) -> tuple[list[Tensor], Tensor]:
+        """The batch for one step; a function of the seed and the step."""
+
+
+Perceive = Callable[[list[Tensor]], list[Tensor]]
+
+
+def source_tensors(pair: Pair, size: SizePlan, supersampling: int = 1) -> tuple[Tensor, Tensor]:
+    """The pair in the train frame: image (3, H, W) in [−1, 1], one-hot mask (K, H, W).
+
+    Ignored pixels are all-zero in the mask. What surrounds the content is its reflection.
+    """
+    height, width = size.content_h * supersampling, size.content_w * supersampling
+    image_HWC, shares_HWK = resize_pair(pair, height, width)
+    image = torch.from_numpy(image_HWC).permute(2, 0, 1)
+    shares = torch.from_numpy(shares_HWK).permute(2, 0, 1)
+    hard = F.one_hot(shares.argmax(0), shares.shape[0]).permute(2, 0, 1).float()
+    hard = hard * (shares.sum(0, keepdim=True) > 0.5)
+    top, left = size.top * supersampling, size.left * supersampling
+    rows = np.pad(
+        np.arange(height), (top, size.train_h * supersampling - height - top), mode="reflect"
+    )
+    columns = np.pad(
+        np.arange(width), (left, size.train_w * supersampling - width - left), mode="reflect"
+    )
+    window = (slice(None), torch.from_numpy(rows)[:, None], torch.from_numpy(columns)[None])
+    return image[window].contiguous(), hard[window].contiguous()
+
+
+def image_pyramid(image_BCHW: Tensor, levels: int) -> list[Tensor]:
+    """The image at 1/2^(levels−1) … 1, coarsest first, averaged over areas."""
+    return [
+        F.avg_pool2d(image_BCHW, 2**level) if level else image_BCHW
+        for level in reversed(range(levels))
+    ]
+
+
+class SourcePairs:
+    """The source itself, augmented anew at every step (``osmis``)."""
+
+    def __init__(
+        self,
+        source: tuple[Tensor, Tensor],
+        batch_size: int,
+        levels: int,
+        augmentation: AugmentationOptions,
+        seed: int,
+    ) -> None:
+        self.image_BCHW = source[0].expand(batch_size, -1, -1, -1)
+        self.mask_BKHW = source[1].expand(batch_size, -1, -1, -1)
+        self.levels = levels
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def batch(self, step: int) -> tuple[list[Tensor], Tensor]:
+        """The augmented source at every scale."""
+        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        drawn = draw(self.augmentation, *_sizes(self.image_BCHW), rng)
+        image_BCHW = augment_images([self.image_BCHW], drawn)[0]
+        return image_pyramid(image_BCHW, self.levels), augment_mask(self.mask_BKHW, drawn)
+
+
+class ViewPairs:
+    """Views of the source, kept as what the frozen network saw (``projected``).
+
+    The frozen features of a view never change, so a pool of views is kept with theirs. At step t
+    the pool holds the last ``POOL_SIZE`` of the views 0 … (initial + t / 5 · B): a function of
+    the step, so that a resumed training sees the same batches.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        size: SizePlan,
+        *,
+        batch_size: int,
+        perceive: Perceive,
+        seed: int,
+        options: ViewOptions | None = None,
+    ) -> None:
+        image_CHW, mask_KHW = source_tensors(pair, size, SUPERSAMPLING)
+        self.views = LayoutViews(image_CHW, mask_KHW, options or ViewOptions(), seed)
+        self.batch_size = batch_size
+        self.perceive = perceive
+        self.seed = seed
+        self.pool: OrderedDict[int, tuple[list[Tensor], Tensor]] = OrderedDict()
+
+    def batch(self, step: int) -> tuple[list[Tensor], Tensor]:
+        """Features and masks of views drawn from the pool without repetition."""
+        newest = POOL_SIZE // 4 + (step // FRESH_EVERY_STEPS) * self.batch_size
+        oldest = max(0, newest - POOL_SIZE)
+        self._fill(range(oldest, newest))
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, 11, step])))
+        chosen = [
+            self.pool[oldest + int(i)]
+            for i in rng.choice(newest - oldest, self.batch_size, replace=False)
+        ]
+        features = [torch.stack(maps) for maps in zip(*(f for f, _ in chosen), strict=True)]
+        channels_last = [f.contiguous(memory_format=torch.channels_last) for f in features]
+        return channels_last, torch.stack([mask for _, mask in chosen])
+
+    @torch.no_grad()
+    def _fill(self, wanted: range) -> None:
+        for gone in [i for i in self.pool if i < wanted.start]:
+            del self.pool[gone]
+        missing = [i for i in wanted if i not in self.pool]
+        for start in range(0, len(missing), self.batch_size):
+            indices = missing[start : start + self.batch_size]
+            drawn = [self.views.draw(i) for i in indices]
+            features = self.perceive([torch.stack([image for image, _ in drawn])])
+            for j, i in enumerate(indices):
+                self.pool[i] = ([f[j] for f in features], drawn[j][1].to(features[0].device))
+
+
+def _sizes(image_BCHW: Tensor) -> tuple[int, int, int]:
+    batch, _, height, width = image_BCHW.shape
+    return batch, height, width

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from osmis_core.data.pair import Pair
+from osmis_core.errors import CheckpointError, TrainingError
+from osmis_core.generation import Sampler
+from osmis_core.training.checkpoint import SCHEMA_VERSION, Checkpoint
+from osmis_core.training.config import TrainingConfig
+from osmis_core.training.ema import ema_decay
+from osmis_core.training.trainer import RunOptions, train
+
+MakeConfig = Callable[..., TrainingConfig]
+OFTEN = RunOptions(device="cpu", progress_seconds=0.0, checkpoint_seconds=0.0)
+SELDOM = RunOptions(device="cpu", progress_seconds=60.0, checkpoint_seconds=600.0)
+
+
+@pytest.mark.parametrize("method", ["projected", "osmis"])
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(
+    method: str, scene: Pair, make_config: MakeConfig, recorder: Any, tmp_path: Path
+) -> None:
+    """The state after 6 steps is the same bit for bit, in one run or in two."""
+    config = make_config(method, 6)
+    train(scene, config, recorder, options=SELDOM)
+    whole = Checkpoint.read(recorder.checkpoints[-1])
+    halves = type(recorder)(tmp_path / "halves", stop_at=3)
+    halves.folder.mkdir()
+    result = train(scene, config, halves, options=SELDOM)
+    assert (result.step, result.stopped_because) == (3, "asked")
+    halves.stop_at = None
+    result = train(scene, config, halves, resume=halves.checkpoints[-1], options=SELDOM)
+    assert (result.step, result.stopped_because) == (6, "completed")
+    resumed = Checkpoint.read(halves.checkpoints[-1])
+    assert whole.tensors.keys() == resumed.tensors.keys()
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(tensor, resumed.tensors[name]), name
+
+
+def test_training_changes_both_networks_and_moves_the_average_after_them(
+    scene: Pair, make_config: MakeConfig, recorder: Any
+) -> None:
+    train(scene, make_config("projected", 4), recorder, options=OFTEN)
+    first, last = (Checkpoint.read(recorder.checkpoints[i]) for i in (0, -1))
+    for part in ("generator", "average", "discriminator"):
+        before, after = first.part(part), last.part(part)
+        weights = [k for k in before if k.endswith("weight") and "mixers" not in k]
+        assert weights
+        assert any(not torch.equal(before[k], after[k]) for k in weights)
+        for frozen in (k for k in before if "mixers" in k):
+            assert torch.equal(before[frozen], after[frozen])
+
+
+def test_hooks_hear_of_every_step_with_finite_losses(
+    scene: Pair, make_config: MakeConfig, recorder: Any
+) -> None:
+    train(scene, make_config("osmis", 3), recorder, options=OFTEN)
+    assert [p.step for p in recorder.progress] == [1, 2, 3]
+    assert recorder.progress[-1].total == 3
+    losses = recorder.progress[-1].losses
+    assert set(losses) == {"generator", "discriminator_real", "discriminator_fake", "spread"}
+    assert all(torch.isfinite(torch.tensor(v)) for v in losses.values())
+
+
+def test_a_time_budget_becomes_planned_steps(
+    scene: Pair, make_config: MakeConfig, recorder: Any
+) -> None:
+    config = replace(make_config("projected", 1), steps=None, budget_seconds=8.0)
+    result = train(scene, config, recorder, options=OFTEN)
+    assert result.config.steps is not None
+    assert result.step <= result.config.steps
+    assert result.seconds < 8.0 * 1.25 + 3
+    stored = Checkpoint.read(recorder.checkpoints[-1]).config
+    assert stored == result.config
+    assert stored.mask_sampling_steps == round(0.3 * result.config.steps)
+
+
+def test_a_checkpoint_is_one_file_without_pickle(
+    scene: Pair, make_config: MakeConfig, recorder: Any
+) -> None:
+    config = make_config("projected", 1)
+    train(scene, config, recorder, options=SELDOM)
+    with safe_open(recorder.checkpoints[0], framework="pt") as file:
+        header = json.loads(file.metadata()["onepair"])
+    assert header["schema_version"] == SCHEMA_VERSION
+    assert TrainingConfig.from_dict(header["config"]) == config
+    assert not list(recorder.folder.glob("*.partial"))
+
+
+def test_damaged_foreign_and_newer_checkpoints_are_refused(
+    scene: Pair, make_config: MakeConfig, recorder: Any, tmp_path: Path
+) -> None:
+    config = make_config("projected", 1)
+    train(scene, config, recorder, options=SELDOM)
+    good = recorder.checkpoints[0]
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(good.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        Checkpoint.read(damaged)
+    newer = Checkpoint.read(good)
+    newer.write(tmp_path / "newer.safetensors")
+    raw = (tmp_path / "newer.safetensors").read_bytes()
+    marked = raw.replace(b'schema_version\\": 1', b'schema_version\\": 9')
+    assert marked != raw
+    (tmp_path / "newer.safetensors").write_bytes(marked)
+    with pytest.raises(CheckpointError, match="schema 9"):
+        Checkpoint.read(tmp_path / "newer.safetensors")
+
+
+def test_losses_that_are_not_finite_end_the_training_with_a_hint(
+    scene: Pair, make_config: MakeConfig, recorder: Any
+) -> None:
+    config = make_config("projected", 60, learning_rate=float("inf"))
+    with pytest.raises(TrainingError) as caught:
+        train(scene, config, recorder, options=SELDOM)
+    assert caught.value.code == "diverged"
+    assert caught.value.hint
+
+
+def test_the_averages_half_life_grows_with_the_run() -> None:
+    assert ema_decay(0, 5, 0.05) == 0.5
+    assert ema_decay(10_000_000, 5, 0.05) == pytest.approx(0.9999, abs=1e-6)
+    decays = [ema_decay(n, 5, 0.05) for n in (100, 1000, 10_000)]
+    assert decays == sorted(decays)
+    assert decays[1] == pytest.approx(0.5 ** (5 / 50))
+
+
+def test_100_samples_are_the_first_of_200_whatever_the_range(
+    scene: Pair, make_config: MakeConfig, recorder: Any
+) -> None:
+    train(scene, make_config("projected", 2), recorder, options=SELDOM)
+    sampler = Sampler(recorder.checkpoints[-1], "cpu")
+    long = list(sampler.sample(9, range(20)))
+    short = list(sampler.sample(9, range(11)))
+    later = list(sampler.sample(9, range(13, 17)))
+    for some, start in ((short, 0), (later, 13)):
+        for i, sample in enumerate(some):
+            assert (sample.image_HWC == long[start + i].image_HWC).all()
+            assert (sample.mask_HWK == long[start + i].mask_HWK).all()
+    other = next(iter(sampler.sample(10, range(1))))
+    assert not (other.image_HWC == long[0].image_HWC).all()
+    assert long[0].image_HWC.shape[:2] == (
+        sampler.config.size.content_h,
+        sampler.config.size.content_w,
+    )
