@@ -40,6 +40,7 @@ class ViewOptions:
         turn_std_degrees: of an object's rotation.
         visible: share of an object's box that must stay inside the frame.
         overlap: share of an object that may cover others, beyond which the move is redrawn.
+        mirrored: probability that an object, or the whole view, is mirrored.
         zoom_log2: the largest crop, log2 of its magnification.
     """
 
@@ -52,6 +53,7 @@ class ViewOptions:
     turn_std_degrees: float = 8.0
     visible: float = 0.7
     overlap: float = 0.1
+    mirrored: float = 0.0
     zoom_log2: float = 0.3
 
 
@@ -145,7 +147,7 @@ class LayoutViews:
             thing,
             2 ** float(rng.normal(0, self.options.scale_std_log2)),
             math.radians(float(rng.normal(0, self.options.turn_std_degrees))),
-            mirrored=rng.random() < 0.5,
+            mirrored=rng.random() < self.options.mirrored,
         )
         height, width = posed.alpha_1HW.shape[1:]
         hidden_h = height * (1 - self.options.visible)
@@ -162,7 +164,7 @@ class LayoutViews:
         self, image_CHW: Tensor, mask_KHW: Tensor, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         """Mirrors, crops and brings to training size; nothing outside the frame is invented."""
-        if rng.random() < 0.5:
+        if rng.random() < self.options.mirrored:
             image_CHW, mask_KHW = image_CHW.flip(2), mask_KHW.flip(2)
         share = 2 ** -rng.uniform(0, self.options.zoom_log2)
         height, width = round(self.height * share), round(self.width * share)

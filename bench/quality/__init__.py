@@ -1,0 +1,1 @@
+"""Which method makes the better training set? See docs/quality.md for the answer."""

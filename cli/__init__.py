@@ -1,0 +1,1 @@
+"""The command line: start everything on one machine, or talk to a running service."""

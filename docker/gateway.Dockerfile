@@ -1,0 +1,36 @@
+# The HTTP gateway: no torch. Build from the repository's root:
+#   docker build -f docker/gateway.Dockerfile -t onepair-gateway .
+# Any Debian or Ubuntu base with Python >= 3.11 will do: --build-arg BASE_IMAGE=...
+ARG BASE_IMAGE=python:3.12-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+RUN python3 -m venv /opt/venv
+COPY requirements/gateway.txt /src/requirements/
+RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes -r /src/requirements/gateway.txt
+COPY pyproject.toml README.md LICENSE /src/
+COPY osmis_core /src/osmis_core
+COPY jobs /src/jobs
+COPY service /src/service
+COPY worker /src/worker
+COPY cli /src/cli
+RUN SITE=$(/opt/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+    && cp -r /src/osmis_core /src/jobs /src/service "$SITE" \
+    && /opt/venv/bin/python -m compileall -q "$SITE/osmis_core" "$SITE/jobs" "$SITE/service"
+
+FROM ${BASE_IMAGE}
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    ONEPAIR_HOST=0.0.0.0 \
+    ONEPAIR_PORT=8000 \
+    ONEPAIR_DATA_DIR=/data
+RUN groupadd --system --gid 10001 onepair \
+    && useradd --system --uid 10001 --gid 10001 --home-dir /data --shell /usr/sbin/nologin onepair \
+    && mkdir /data && chown onepair:onepair /data
+COPY --from=build /opt/venv /opt/venv
+USER 10001:10001
+WORKDIR /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+CMD ["python", "-m", "service"]

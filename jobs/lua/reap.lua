@@ -1,0 +1,51 @@
+#!lua flags=allow-oom
+-- REAP: cfg, length of the Celery list of jobs, of sets. Bounded work, one process at a time.
+local waiting = { job = tonumber(ARGV[2]), set = tonumber(ARGV[3]) }
+local done = { busy = false, requeued = {}, failed = {}, cancelled = {}, expired = {}, ring = {}, sweep = {} }
+if not redis.call('SET', TAG .. ':reaper', text(NOW), 'NX', 'PX', cfg.reap_lock_ms) then
+  return '{"busy":true}'
+end
+local function note(list, ref) done[list][#done[list] + 1] = ref end
+
+for _, ref in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', text(NOW), 'LIMIT', 0, 100)) do
+  if dead_and_buried(ref) or not get(ref, 'status') then
+    redis.call('ZREM', LEASES, ref)
+  else
+    note(lose(ref), ref)
+  end
+end
+
+for kind, length in pairs(waiting) do
+  local queue = TAG .. ':pending:' .. kind
+  local room = redis.call('ZCOUNT', queue, '-inf', text(NOW)) - length
+  if room > 0 then
+    for _, ref in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', text(NOW), 'LIMIT', 0, 100)) do
+      if room < 1 or #done.ring >= 100 then break end
+      local state = redis.call('HMGET', record(ref), 'status', 'rung_us')
+      if not state[1] then
+        redis.call('ZREM', queue, ref)
+      elseif tonumber(state[2] or '0') <= NOW - cfg.ring_again_us then
+        set(ref, 'rung_us', text(NOW))
+        note('ring', ref)
+        room = room - 1
+      end
+    end
+  end
+end
+
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', TAG .. ':expiry', '-inf', text(NOW), 'LIMIT', 0, 20)) do
+  local status = get(job, 'status')
+  if not status then
+    redis.call('ZREM', TAG .. ':expiry', job)
+  elseif TERMINAL[status] then
+    drop_job(job)
+    note('expired', job)
+  else
+    redis.call('ZADD', TAG .. ':expiry', text(NOW + 3600000000), job)
+  end
+end
+
+for _, ref in ipairs(redis.call('ZRANGEBYSCORE', TAG .. ':sweep', '-inf', text(NOW), 'LIMIT', 0, 20)) do
+  note('sweep', ref)
+end
+return cjson.encode(done)

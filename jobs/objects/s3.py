@@ -1,0 +1,273 @@
+"""Objects in an S3-compatible store, by boto3."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from jobs.errors import ObjectMissing, StoreAway, StoreFull
+from jobs.keys import check_object_key, check_object_prefix
+from jobs.objects.base import CHUNK_BYTES, OCTETS, ObjectInfo
+from jobs.settings import Settings
+
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_FULL = {"507", "XMinioStorageFull", "InsufficientStorage", "QuotaExceeded"}
+_DELETE_AT_ONCE = 1_000
+
+
+def client_config() -> Config:
+    """Settings for S3-compatible servers: checksums only where an operation demands them."""
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=3,
+        read_timeout=30,
+        retries={"mode": "standard", "max_attempts": 5},
+        max_pool_connections=16,
+        tcp_keepalive=True,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
+class S3Store:
+    """An ``ObjectStore`` in one bucket.
+
+    Two clients: the internal endpoint does the work; the public one only signs URLs, because the
+    host is part of what is signed.
+    """
+
+    def __init__(self, client: Any, bucket: str, *, presigner: Any | None = None) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._presigner = presigner
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> S3Store:
+        """The bucket that the settings name; nothing is sent yet."""
+        access, secret = settings.s3_access_key, settings.s3_secret_key
+        session = boto3.session.Session(
+            aws_access_key_id=access.get_secret_value() if access else None,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            region_name=settings.s3_region,
+        )
+        client = session.client("s3", endpoint_url=settings.s3_endpoint_url, config=client_config())
+        presigner = None
+        if settings.delivery == "presign":
+            presigner = session.client(
+                "s3", endpoint_url=settings.s3_public_url, config=client_config()
+            )
+        return cls(client, settings.s3_bucket, presigner=presigner)
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket if it is missing (set-up and tests; a deployment brings its own)."""
+        with _s3_errors():
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if _code(error) not in _MISSING | {"NoSuchBucket"}:
+                    raise
+                self._client.create_bucket(Bucket=self._bucket)
+
+    def put_file(self, key: str, path: Path, *, content_type: str = OCTETS) -> ObjectInfo:
+        """See ``ObjectStore``; large files go in parts."""
+        check_object_key(key)
+        with _s3_errors(key):
+            self._client.upload_file(
+                str(path), self._bucket, key, ExtraArgs={"ContentType": content_type}
+            )
+            return self._head(key)
+
+    def put_bytes(self, key: str, data: bytes, *, content_type: str = OCTETS) -> ObjectInfo:
+        """See ``ObjectStore``."""
+        check_object_key(key)
+        with _s3_errors(key):
+            self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type
+            )
+            return self._head(key)
+
+    def put_if_absent(self, key: str, data: bytes, *, content_type: str = OCTETS) -> bool:
+        """See ``ObjectStore``.
+
+        boto3 repeats a PUT whose reply was lost, and the repeat is refused by the first one's
+        success: so a refusal is followed by a look at what is there.
+        """
+        check_object_key(key)
+        with _s3_errors(key):
+            try:
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=data,
+                    ContentType=content_type,
+                    IfNoneMatch="*",
+                )
+            except ClientError as error:
+                if _code(error) not in _TAKEN:
+                    raise
+                return self._head(key).size_bytes == len(data) and self.get_bytes(key) == data
+        return True
+
+    def get_bytes(self, key: str) -> bytes:
+        """See ``ObjectStore``."""
+        return b"".join(self.stream(key))
+
+    def get_file(self, key: str, path: Path) -> ObjectInfo:
+        """See ``ObjectStore``."""
+        check_object_key(key)
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            with _s3_errors(key):
+                self._client.download_file(self._bucket, key, str(partial))
+                info = self._head(key)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return info
+
+    def stream(
+        self, key: str, *, start: int = 0, end: int | None = None, chunk_bytes: int = CHUNK_BYTES
+    ) -> Iterator[bytes]:
+        """See ``ObjectStore``."""
+        check_object_key(key)
+        if end is not None and end <= start:
+            return iter(())
+        request: dict[str, Any] = {"Bucket": self._bucket, "Key": key}
+        if start > 0 or end is not None:
+            request["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        with _s3_errors(key):
+            try:
+                body = self._client.get_object(**request)["Body"]
+            except ClientError as error:
+                if _code(error) in {"416", "InvalidRange"}:
+                    return iter(())
+                raise
+        return _chunks(body, chunk_bytes)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """See ``ObjectStore``."""
+        check_object_key(key)
+        try:
+            with _s3_errors(key):
+                return self._head(key)
+        except ObjectMissing:
+            return None
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See ``ObjectStore``."""
+        check_object_prefix(prefix)
+        for page in self._pages(Prefix=prefix):
+            for found in page.get("Contents", []):
+                yield ObjectInfo(
+                    key=found["Key"],
+                    size_bytes=found["Size"],
+                    etag=found["ETag"].strip('"'),
+                    modified_at=found["LastModified"],
+                )
+
+    def children(self, prefix: str) -> Iterator[str]:
+        """See ``ObjectStore``."""
+        check_object_prefix(prefix)
+        for page in self._pages(Prefix=prefix, Delimiter="/"):
+            for found in page.get("CommonPrefixes", []):
+                yield found["Prefix"][len(prefix) :].rstrip("/")
+
+    def delete(self, key: str) -> None:
+        """See ``ObjectStore``."""
+        check_object_key(key)
+        with _s3_errors():
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def delete_prefix(self, prefix: str) -> int:
+        """See ``ObjectStore``."""
+        keys = [info.key for info in self.list(prefix)]
+        for start in range(0, len(keys), _DELETE_AT_ONCE):
+            batch = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
+            with _s3_errors():
+                reply = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            if reply.get("Errors"):
+                raise StoreAway(f"{len(reply['Errors'])} objects under {prefix} were not deleted")
+        return len(keys)
+
+    def presign(self, key: str, *, expires_seconds: int, filename: str) -> str | None:
+        """See ``ObjectStore``; None unless delivery is ``presign``."""
+        check_object_key(key)
+        if self._presigner is None:
+            return None
+        if not all(sign.isascii() and (sign.isalnum() or sign in "._-") for sign in filename):
+            raise ValueError(f"not a file name of ours: {filename[:60]!r}")
+        url = self._presigner.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": self._bucket,
+                "Key": key,
+                "ResponseContentDisposition": f'attachment; filename="{filename}"',
+            },
+            ExpiresIn=expires_seconds,
+        )
+        return str(url)
+
+    def ping(self) -> None:
+        """See ``ObjectStore``: reads; a health check that only asks the server lies for a while."""
+        with _s3_errors():
+            self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+
+    def _head(self, key: str) -> ObjectInfo:
+        found = self._client.head_object(Bucket=self._bucket, Key=key)
+        return ObjectInfo(
+            key=key,
+            size_bytes=found["ContentLength"],
+            etag=found["ETag"].strip('"'),
+            modified_at=found["LastModified"],
+        )
+
+    def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
+        with _s3_errors():
+            paginator = self._client.get_paginator("list_objects_v2")
+            yield from paginator.paginate(Bucket=self._bucket, **request)
+
+
+def _chunks(body: Any, chunk_bytes: int) -> Iterator[bytes]:
+    try:
+        with _s3_errors():
+            yield from body.iter_chunks(chunk_bytes)
+    finally:
+        body.close()
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def _s3_errors(key: str | None = None) -> Iterator[None]:
+    """Turn boto3's errors into the store's; ``key`` was to be read or written."""
+    try:
+        yield
+    except ClientError as error:
+        code = _code(error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if key is not None and code in _MISSING:
+            raise ObjectMissing(f"no object {key}") from error
+        if code in _FULL or status == 507:
+            raise StoreFull("the object store has no room left") from error
+        raise StoreAway(f"the object store refused: {code}") from error
+    except S3UploadFailedError as error:
+        # Multipart uploads wrap their cause; its text has the code.
+        if any(word in str(error) for word in _FULL):
+            raise StoreFull("the object store has no room left") from error
+        raise StoreAway("the upload to the object store failed") from error
+    except (BotoCoreError, HTTPClientError) as error:
+        raise StoreAway("the object store does not answer") from error

@@ -1,0 +1,130 @@
+"""One frozen settings object a process, built at the edge and passed down.
+
+Every field can be given as an environment variable with the prefix ``ONEPAIR_``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Configuration shared by gateway, worker and command line.
+
+    Secrets are ``SecretStr`` and never appear in ``repr`` or logs. Times are seconds.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ONEPAIR_", frozen=True, extra="ignore")
+
+    # where things are
+    data_dir: Path = Path("onepair-data")
+    valkey_url: SecretStr | None = Field(default=None, description="None: embedded Valkey.")
+    valkey_maxmemory: str = Field(default="256mb", pattern=r"^\d+(b|kb|mb|gb)?$")
+    namespace: str = Field(default="osmis", pattern=r"^[a-z0-9_-]+$")
+    store: Literal["folder", "s3"] = "folder"
+    s3_endpoint_url: str | None = None
+    s3_public_url: str | None = None
+    s3_bucket: str = "onepair"
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    delivery: Literal["proxy", "presign"] = "proxy"
+    presign_seconds: int = Field(default=900, ge=1, le=900)
+
+    # leases and retries
+    lease_seconds: PositiveSeconds = 60.0
+    beat_seconds: PositiveSeconds = 10.0
+    reap_seconds: PositiveSeconds = 15.0
+    reap_lock_seconds: PositiveSeconds = 10.0
+    ring_again_seconds: PositiveSeconds = 60.0
+    retry_base_seconds: PositiveSeconds = 5.0
+    retry_max_seconds: PositiveSeconds = 300.0
+    max_strikes: int = Field(default=3, ge=1)
+    max_losses: int = Field(default=10, ge=1)
+    hang_min_seconds: PositiveSeconds = 300.0
+    hang_step_factor: float = Field(default=20.0, gt=1)
+    hang_first_step_seconds: PositiveSeconds = 1800.0
+    checkpoint_seconds: PositiveSeconds = 30.0
+
+    # what is kept, and how long
+    retention_days: float = Field(default=30.0, gt=0)
+    tombstone_seconds: PositiveSeconds = 7 * 86_400.0
+    idempotency_seconds: PositiveSeconds = 86_400.0
+    events_kept: int = Field(default=5_000, ge=1)
+    events_after_end_seconds: PositiveSeconds = 86_400.0
+    orphan_seconds: PositiveSeconds = 86_400.0
+
+    # limits
+    max_upload_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_output_px: int = Field(default=1_024, ge=32)
+    decode_concurrency: int = Field(default=2, ge=1)
+    decode_timeout_seconds: PositiveSeconds = 60.0
+    max_sets_per_job: int = Field(default=4, ge=1)
+    max_sets_per_key: int = Field(default=8, ge=1)
+    max_jobs_per_key: int = Field(default=1_000, ge=1, description="Unfinished jobs a key.")
+
+    # scoring and devices
+    inception_weights: Path | None = None
+    inception_sha256: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    # the gateway
+    host: str = "127.0.0.1"
+    port: int = Field(default=8_000, ge=0, le=65_535)
+    api_keys_file: Path | None = Field(
+        default=None, description="One 'name:sha256-hex' a line; None: no keys are asked for."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether OnePair starts its own Valkey."""
+        return self.valkey_url is None
+
+    @model_validator(mode="after")
+    def _store_is_complete(self) -> Self:
+        if self.delivery == "presign":
+            self._check_presign()
+        if self.beat_seconds >= self.lease_seconds:
+            raise ValueError("beat_seconds must be below lease_seconds, or every lease runs out")
+        if (self.inception_weights is None) != (self.inception_sha256 is None):
+            raise ValueError("inception_weights and inception_sha256 go together")
+        return self
+
+    def _check_presign(self) -> None:
+        if self.store != "s3" or self.s3_public_url is None:
+            raise ValueError("delivery=presign needs store=s3 and s3_public_url")
+        # The host is part of what is signed, so no proxy can put it right later.
+        public_host = urlsplit(self.s3_public_url).hostname or ""
+        if _is_loopback(public_host) and not _is_loopback(self.host):
+            raise ValueError("s3_public_url is loopback while the gateway listens beyond it")
+
+
+def load_settings() -> Settings:
+    """Settings from the environment, and secrets from files in ``$ONEPAIR_SECRETS_DIR``.
+
+    File names are those of the variables in lower case: ``onepair_s3_secret_key``.
+    """
+    # The argument is pydantic-settings' own and no field, so type checkers don't know it.
+    build: Callable[..., Settings] = Settings
+    return build(_secrets_dir=os.environ.get("ONEPAIR_SECRETS_DIR"))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

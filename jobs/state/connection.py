@@ -1,0 +1,79 @@
+"""Clients of Valkey, and the translation of its errors into ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from jobs.errors import StoreAway, StoreFull
+
+# A blocking XREAD waits at most this long, so a dead server is noticed.
+MAX_BLOCK_SECONDS = 20.0
+_RETRIES = 3
+_BACKOFF_BASE_SECONDS = 0.05
+_BACKOFF_CAP_SECONDS = 0.5
+
+
+def connect(url: str, *, timeout_seconds: float = 5.0) -> redis.Redis:
+    """A client for ``TaskStore``; nothing is sent before the first command.
+
+    Repeating a command after a lost connection is safe: every script recognises its own repeat.
+
+    Args:
+        url: ``redis://host:port/db``, ``rediss://…`` or ``unix:///absolute/path.sock``.
+        timeout_seconds: limit for connecting and for each reply.
+    """
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        retry=Retry(ExponentialBackoff(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS), _RETRIES),
+    )
+
+
+def connect_async(url: str, *, timeout_seconds: float = 5.0) -> redis.asyncio.Redis:
+    """A client for ``AsyncTaskReader``; its replies may take as long as a blocking read."""
+    return redis.asyncio.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=timeout_seconds,
+        socket_timeout=MAX_BLOCK_SECONDS + timeout_seconds,
+        retry=AsyncRetry(ExponentialBackoff(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS), _RETRIES),
+    )
+
+
+def celery_url(url: str) -> str:
+    """A Valkey URL in Celery's spelling: ``unix:///s`` becomes ``redis+socket:///s``."""
+    if url.startswith("unix://"):
+        path = url.removeprefix("unix://").partition("?")[0]
+        return f"redis+socket://{path}?virtual_host=0"
+    return url
+
+
+@contextmanager
+def valkey_errors() -> Iterator[None]:
+    """Turn Valkey's failures into ``StoreAway`` and ``StoreFull``.
+
+    Raises:
+        StoreAway: no connection, no reply in time, still loading, wrong password.
+        StoreFull: at maxmemory, or the disk of the append-only file is full.
+    """
+    try:
+        yield
+    except redis.exceptions.OutOfMemoryError as error:
+        raise StoreFull("Valkey is at its memory limit") from error
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+        raise StoreAway(f"Valkey does not answer: {error}") from error
+    except redis.exceptions.ReadOnlyError as error:
+        raise StoreAway("Valkey is a read-only replica at the moment") from error
+    except redis.exceptions.ResponseError as error:
+        if str(error).startswith("MISCONF"):
+            raise StoreFull("Valkey can't write its append-only file") from error
+        raise

@@ -1,0 +1,96 @@
+"""How a task ends in the object store: one result, one final record, nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from jobs.errors import ObjectMissing
+from jobs.keys import JOBS_PREFIX, is_job_id, is_set_id, record_key, result_key, task_prefix
+from jobs.objects.base import ObjectStore
+from jobs.record import Frozen, Job, SampleSet, Status, TaskRef
+from jobs.state.answers import Claim, Outcome
+from jobs.state.store import TaskStore
+
+_JSON = "application/json"
+Record = TypeVar("Record", Job, SampleSet)
+
+
+class SettledResult(Frozen):
+    """``result.json``: the outcome that was first, and the attempt that made it."""
+
+    token: str
+    outcome: Outcome
+
+
+def settle(objects: ObjectStore, claim: Claim, outcome: Outcome) -> Outcome:
+    """Write ``result.json`` before FINISH; the backstop should two attempts ever both succeed.
+
+    Returns:
+        The outcome to FINISH with: this one, or that of an earlier attempt which had got as far
+        as this before it died. Its objects are complete; this attempt's can go.
+
+    Raises:
+        ValueError: the outcome is not a success; others are not settled.
+    """
+    if outcome.status is not Status.SUCCEEDED:
+        raise ValueError(f"only a success is settled, not {outcome.status}")
+    mine = SettledResult(token=claim.token, outcome=outcome)
+    key = result_key(claim.ref)
+    if objects.put_if_absent(key, mine.model_dump_json().encode(), content_type=_JSON):
+        return outcome
+    return SettledResult.model_validate_json(objects.get_bytes(key)).outcome
+
+
+def discard_attempt(objects: ObjectStore, claim: Claim) -> None:
+    """Remove what a refused or superseded attempt has stored, unless the result names it."""
+    try:
+        settled = SettledResult.model_validate_json(objects.get_bytes(result_key(claim.ref)))
+    except ObjectMissing:
+        settled = None
+    if settled is None or settled.token != claim.token:
+        objects.delete_prefix(claim.prefix)
+
+
+def archive_record(objects: ObjectStore, record: Job | SampleSet) -> None:
+    """Write a terminal record to the object store, for ``rebuild``.
+
+    Raises:
+        ValueError: the record is not terminal.
+    """
+    if not record.status.terminal:
+        raise ValueError(f"only terminal records are archived, not {record.status}")
+    objects.put_bytes(record_key(record.ref), record.model_dump_json().encode(), content_type=_JSON)
+
+
+def rebuild(store: TaskStore, objects: ObjectStore) -> int:
+    """Restore every finished job and set after a total loss of Valkey.
+
+    Tasks that were unfinished are lost. Existing and deleted ones stay as they are.
+
+    Returns:
+        How many records were restored.
+    """
+    return sum(store.restore(record) for record in archived_records(objects))
+
+
+def archived_records(objects: ObjectStore) -> Iterator[Job | SampleSet]:
+    """All readable final records: each job before its sets."""
+    for job_id in filter(is_job_id, objects.children(JOBS_PREFIX)):
+        job = _read(objects, TaskRef(job_id), Job)
+        if job is None:
+            continue
+        yield job
+        for set_id in filter(is_set_id, objects.children(f"{task_prefix(job.ref)}sets/")):
+            sample_set = _read(objects, TaskRef(job_id, set_id), SampleSet)
+            if sample_set is not None:
+                yield sample_set
+
+
+def _read(objects: ObjectStore, ref: TaskRef, model: type[Record]) -> Record | None:
+    try:
+        return model.model_validate_json(objects.get_bytes(record_key(ref)))
+    except (ObjectMissing, ValidationError):
+        return None

@@ -1,0 +1,1 @@
+"""The HTTP gateway: accepts a pair, records a job, serves what was made. Never torch."""

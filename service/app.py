@@ -1,0 +1,82 @@
+"""The gateway's application: ``create_app(settings)``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from jobs.settings import Settings, load_settings
+from service.body_limit import BodyLimitProblems
+from service.context import open_services
+from service.documentation import DESCRIPTION, install_openapi
+from service.metrics import GatewayMetrics, MeasureRequests
+from service.problems import install_problem_handlers, problem_responses
+from service.routes import archive, control, events, jobs, samples, system
+from service.version import package_version
+
+_MAX_FILES = 2
+_MAX_FIELDS = 20
+_MAX_FIELD_BYTES = 64 * 1024
+_TAGS = [
+    {"name": "jobs", "description": "Submit a pair, watch it learn."},
+    {"name": "events", "description": "Follow a job or a sample set."},
+    {"name": "samples", "description": "New pairs from what was learned."},
+    {"name": "service", "description": "Health, version, metrics."},
+]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the gateway.
+
+    Args:
+        settings: from the environment where not given, as servers with ``--factory`` need it.
+
+    Returns:
+        The ASGI application; connections are opened when it starts.
+    """
+    settings = settings or load_settings()
+    app = FastAPI(
+        title="OnePair",
+        version=package_version(),
+        description=DESCRIPTION,
+        openapi_tags=_TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=_lifespan,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.metrics = GatewayMetrics()
+    install_problem_handlers(app)
+    _add_routes(app, settings)
+    install_openapi(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimitProblems, max_upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(MeasureRequests, metrics=app.state.metrics)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with open_services(app.state.settings) as services:
+        app.state.services = services
+        yield
+
+
+def _add_routes(app: FastAPI, settings: Settings) -> None:
+    # Limits per router, so that the problem middleware lies outside of them.
+    uploads = APIRouter(
+        max_body_size=settings.max_upload_bytes,
+        form_limits={
+            "max_files": _MAX_FILES,
+            "max_fields": _MAX_FIELDS,
+            "max_part_size": _MAX_FIELD_BYTES,
+        },
+    )
+    uploads.include_router(jobs.router)
+    app.include_router(uploads, responses=problem_responses("internal_error"))
+    small = APIRouter(max_body_size=_MAX_FIELD_BYTES)
+    for router in (control.router, events.router, samples.router, archive.router, system.router):
+        small.include_router(router)
+    app.include_router(small, responses=problem_responses("internal_error"))

@@ -1,0 +1,140 @@
+"""What the routes work with: built once a process, handed over by FastAPI's dependencies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import redis
+import redis.asyncio
+import structlog
+from fastapi import Depends, Request
+from fastapi import Path as PathParameter
+
+from jobs.errors import JobsError
+from jobs.housekeeping import run_round
+from jobs.keys import is_job_id, is_set_id
+from jobs.objects import ObjectStore, open_store
+from jobs.queue import Queue
+from jobs.settings import Settings
+from jobs.state import AsyncTaskReader, TaskStore, connect, connect_async
+from service.decoder import Decoder, DecoderOptions
+from service.problems import ProblemError
+
+_LOG = structlog.get_logger(__name__)
+_NVIDIA_DEVICE = Path("/dev/nvidiactl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The gateway's collaborators.
+
+    Attributes:
+        settings: as the process was started.
+        tasks: the state machine; its calls block, so they run in threads.
+        reader: the same state for those who wait: long polls and event streams.
+        objects: inputs, archives, pictures; blocking too.
+        queue: the doorbell.
+        decoder: reads uploads in helper processes.
+    """
+
+    settings: Settings
+    tasks: TaskStore
+    reader: AsyncTaskReader
+    objects: ObjectStore
+    queue: Queue
+    decoder: Decoder
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether the workers have a GPU; ``auto`` looks at this machine, without a library."""
+        device = self.settings.device
+        return device == "cuda" or (device == "auto" and _NVIDIA_DEVICE.exists())
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Build the collaborators; nothing is sent yet, so the gateway starts without Valkey too.
+
+    Raises:
+        ValueError: no Valkey is configured.
+    """
+    if settings.valkey_url is None:
+        raise ValueError(
+            "the gateway needs ONEPAIR_VALKEY_URL; `onepair serve` starts an embedded Valkey"
+        )
+    url = settings.valkey_url.get_secret_value()
+    client: redis.Redis = connect(url)
+    async_client: redis.asyncio.Redis = connect_async(url)
+    queue = Queue(settings, url)
+    services = Services(
+        settings=settings,
+        tasks=TaskStore(client, settings),
+        reader=AsyncTaskReader(async_client, settings),
+        objects=open_store(settings),
+        queue=queue,
+        decoder=Decoder(
+            DecoderOptions(
+                concurrency=settings.decode_concurrency,
+                wall_seconds=settings.decode_timeout_seconds,
+                max_pixels=settings.max_pixels,
+            )
+        ),
+    )
+    housekeeping = asyncio.create_task(_housekeeping(services))
+    try:
+        yield services
+    finally:
+        housekeeping.cancel()
+        await asyncio.gather(housekeeping, return_exceptions=True)
+        queue.close()
+        client.close()
+        await async_client.aclose()
+
+
+async def _housekeeping(services: Services) -> None:
+    """REAP and ring every ``reap_seconds``; whoever is first in a round does its work."""
+    while True:
+        await asyncio.sleep(services.settings.reap_seconds)
+        try:
+            await asyncio.to_thread(run_round, services.tasks, services.objects, services.queue)
+        except (JobsError, OSError) as error:
+            _LOG.warning("housekeeping_failed", error=repr(error))
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _job_id(
+    job_id: Annotated[
+        str,
+        PathParameter(
+            description="The job's id, 32 hexadecimal digits.",
+            examples=["0b5e2f7c9d1a4e6f8a3b2c1d0e9f8a7b"],
+        ),
+    ],
+) -> str:
+    if not is_job_id(job_id):
+        raise ProblemError("unknown_job", "No job has this id.")
+    return job_id
+
+
+def _set_id(
+    set_id: Annotated[
+        str, PathParameter(description="The sample set's id, 64 hexadecimal digits.")
+    ],
+) -> str:
+    if not is_set_id(set_id):
+        raise ProblemError("unknown_set", "No sample set has this id.")
+    return set_id
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+JobId = Annotated[str, Depends(_job_id)]
+SetId = Annotated[str, Depends(_set_id)]

@@ -1,0 +1,204 @@
+"""Refusals on the wire: ``application/problem+json`` (RFC 9457) with ``code`` and ``hint``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from jobs.errors import JobsError, ObjectMissing, StoreAway, StoreFull
+from service.problem_codes import PROBLEM_KINDS
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+_TYPE_PREFIX = "urn:onepair:problem:"
+_CODE_OF_STATUS = {
+    400: "malformed",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    416: "range_not_satisfiable",
+}
+_LOG = structlog.get_logger(__name__)
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of the input."""
+
+    field: str = Field(description="Path of the field, dots between its parts.", examples=["n"])
+    code: str = Field(
+        description="Stable name of the rule that failed.", examples=["greater_than_equal"]
+    )
+    message: str = Field(examples=["Input should be greater than or equal to 1"])
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="URI of the kind of problem; ends in `code`.")
+    title: str = Field(description="The kind of problem; the same for every occurrence.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong with this request, with its numbers.")
+    code: str = Field(description="Stable name for programs to branch on.")
+    hint: str = Field(description="What to do about it.")
+    errors: list[FieldError] = Field(
+        default_factory=list, description="The fields at fault, where the input is."
+    )
+
+
+class ProblemError(Exception):
+    """A refusal on its way to the caller.
+
+    Attributes:
+        code: a key of ``PROBLEM_KINDS``.
+        detail: what is wrong with this request; the kind's title when empty.
+        hint: overrides the kind's own hint.
+        errors: the fields at fault.
+        members: extension members (RFC 9457, section 3.2), such as a job's progress.
+        headers: sent beside ``Retry-After``.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        *,
+        hint: str = "",
+        errors: list[FieldError] | None = None,
+        members: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail or code)
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.errors = errors or []
+        self.members = members or {}
+        self.headers = headers or {}
+
+
+def problem_body(error: ProblemError) -> dict[str, Any]:
+    """The JSON of one refusal; its code must be registered."""
+    kind = PROBLEM_KINDS[error.code]
+    return {
+        **error.members,
+        "type": _TYPE_PREFIX + error.code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": error.detail or kind.title + ".",
+        "code": error.code,
+        "hint": error.hint or kind.hint,
+        "errors": [one.model_dump() for one in error.errors],
+    }
+
+
+def problem_response(error: ProblemError) -> JSONResponse:
+    """The answer for one refusal, ``Retry-After`` included where waiting helps."""
+    kind = PROBLEM_KINDS[error.code]
+    sent = dict(error.headers)
+    if kind.retry_after_seconds is not None:
+        sent.setdefault("Retry-After", str(kind.retry_after_seconds))
+    return JSONResponse(
+        problem_body(error),
+        status_code=kind.status,
+        headers={"Cache-Control": "no-store", **sent},
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI ``responses`` that document these refusals, with one example a code."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in codes:
+        by_status[PROBLEM_KINDS[code].status].append(code)
+    return {
+        status: {
+            "model": Problem,
+            "description": "; ".join(PROBLEM_KINDS[code].title for code in group),
+            "content": {
+                PROBLEM_MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {
+                        code: {
+                            "summary": PROBLEM_KINDS[code].title,
+                            "value": problem_body(ProblemError(code, PROBLEM_KINDS[code].example)),
+                        }
+                        for code in group
+                    },
+                }
+            },
+        }
+        for status, group in sorted(by_status.items())
+    }
+
+
+def field_errors(errors: list[dict[str, Any]]) -> list[FieldError]:
+    """Pydantic's error list as ours: paths without the transport's prefix, no echoed input."""
+    found = []
+    for error in errors:
+        location = [str(part) for part in error["loc"]]
+        if location and location[0] in {"body", "query", "path", "header"}:
+            location = location[1:]
+        found.append(
+            FieldError(
+                field=".".join(location) or "body",
+                code=str(error["type"]),
+                message=str(error["msg"]).removeprefix("Value error, "),
+            )
+        )
+    return found
+
+
+def invalid_request(errors: list[dict[str, Any]]) -> ProblemError:
+    """The refusal of fields that failed validation."""
+    found = field_errors(errors)
+    count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
+    names = ", ".join(error.field for error in found)
+    return ProblemError("invalid_request", f"{count} not valid: {names}.", errors=found)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every refusal of ``app`` a problem document."""
+
+    @app.exception_handler(ProblemError)
+    async def refused(_request: Request, error: ProblemError) -> JSONResponse:
+        return problem_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_response(invalid_request([dict(one) for one in error.errors()]))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_request: Request, error: HTTPException) -> JSONResponse:
+        code = _CODE_OF_STATUS.get(error.status_code, "internal_error")
+        detail = "" if code == "too_large" else str(error.detail)
+        return problem_response(ProblemError(code, detail, headers=dict(error.headers or {})))
+
+    @app.exception_handler(JobsError)
+    async def store_error(request: Request, error: JobsError) -> JSONResponse:
+        _LOG.warning("store_refused", path=request.url.path, error=repr(error))
+        return problem_response(_store_problem(error))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        # The process's boundary: the details go to the log, never to the caller.
+        _LOG.error("request_failed", path=request.url.path, exc_info=error)
+        return problem_response(ProblemError("internal_error"))
+
+
+def _store_problem(error: JobsError) -> ProblemError:
+    """Hosts and paths in the error's own text are for the log, not for the caller."""
+    if isinstance(error, StoreFull):
+        return ProblemError("store_full")
+    if isinstance(error, StoreAway):
+        return ProblemError("store_away")
+    if isinstance(error, ObjectMissing):
+        return ProblemError("gone", "What was asked for has been deleted.")
+    return ProblemError("internal_error")

@@ -1,0 +1,37 @@
+"""Runs the gateway with uvicorn, with the limits it needs."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from jobs.settings import Settings
+from service.app import create_app
+
+# An open event stream must not hold up the end of the process.
+_SHUTDOWN_SECONDS = 3
+_KEEP_ALIVE_SECONDS = 20
+_MAX_CONNECTIONS = 1_000
+_BACKLOG = 512
+
+
+def run(settings: Settings, *, fd: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: for host, port and everything else.
+        fd: an inherited listening socket, instead of host and port.
+    """
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        fd=fd,
+        log_level=settings.log_level,
+        # Presigned URLs and ids don't belong into a log; the metrics count requests.
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )

@@ -1,0 +1,179 @@
+"""From an uploaded pair to a durable job: nothing half-stored, nothing accepted too early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+
+from jobs.errors import JobsError, StoreAway
+from jobs.keys import input_key, new_job_id, request_fingerprint, task_prefix
+from jobs.record import Job, JobInput, TaskRef
+from jobs.state import Answer, CreateAnswer, NewJob
+from service.context import Services
+from service.decoding import NORMALISED_NAME, DecodeRequest, ReadSummary
+from service.forms import JobForm
+from service.problems import ProblemError
+from service.uploads import ReceivedFile, file_sha256, receive
+from service.views import class_infos, warnings_of
+
+_LOG = structlog.get_logger(__name__)
+_INPUTS = {
+    "image.png": "image/png",
+    "mask.png": "image/png",
+    "pair.json": "application/json",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """An accepted job; ``replayed``: the Idempotency-Key had named it before."""
+
+    job: Job
+    replayed: bool
+
+
+async def read_only(services: Services, form: JobForm) -> ReadSummary:
+    """Read and plan a pair, store nothing."""
+    with TemporaryDirectory(prefix="onepair-") as name:
+        folder = Path(name)
+        return await _read(services, form, folder, await _receive(form, folder), keep=False)
+
+
+async def submit(services: Services, form: JobForm, idempotency_key: str | None) -> Submitted:
+    """Read a pair, store its inputs, then create its job.
+
+    Raises:
+        ProblemError: the pair's refusal, or the state machine's.
+        StoreAway: nothing was accepted.
+        StoreFull: nothing was accepted.
+    """
+    # Before any work: a job that can't be recorded needs no decoding.
+    await run_in_threadpool(services.tasks.ping)
+    with TemporaryDirectory(prefix="onepair-") as name:
+        folder = Path(name)
+        received = await _receive(form, folder)
+        read = await _read(services, form, folder, received, keep=True)
+        return await run_in_threadpool(
+            _record,
+            services,
+            folder / NORMALISED_NAME,
+            lambda job_id, stored: NewJob(
+                id=job_id,
+                request=form.to_request(),
+                input=stored,
+                classes=tuple(class_infos(read)),
+                plan=read.plan,
+                warnings=tuple(warnings_of(read.notices)),
+                idempotency_key=idempotency_key,
+                fingerprint=_fingerprint(form, received) if idempotency_key else None,
+            ),
+        )
+
+
+async def _receive(form: JobForm, folder: Path) -> dict[str, ReceivedFile]:
+    return {
+        "image": await receive(form.image, "image", folder),
+        "mask": await receive(form.mask, "mask", folder),
+    }
+
+
+async def _read(
+    services: Services,
+    form: JobForm,
+    folder: Path,
+    received: dict[str, ReceivedFile],
+    *,
+    keep: bool,
+) -> ReadSummary:
+    options = services.decoder.options
+    request = DecodeRequest(
+        limits=options.limits(),
+        client_names={role: file.client_name for role, file in received.items()},
+        read={
+            "class_names": form.classes,
+            "mask_encoding": form.mask_encoding,
+            "ignore_index": form.ignore_index,
+            "max_pixels": options.max_pixels,
+        },
+        training=form.training_options(),
+        has_gpu=services.has_gpu,
+        max_output_px=services.settings.max_output_px,
+        keep=keep,
+    )
+    return await services.decoder.read(folder, request)
+
+
+def _fingerprint(form: JobForm, received: dict[str, ReceivedFile]) -> str:
+    fields = form.model_dump(mode="json", exclude={"image", "mask", "dry_run"})
+    return request_fingerprint(received["image"].sha256, received["mask"].sha256, fields)
+
+
+def _record(
+    services: Services, folder: Path, describe: Callable[[str, JobInput], NewJob]
+) -> Submitted:
+    """Inputs first, record second: a job that exists always has its inputs."""
+    job_id = new_job_id()
+    try:
+        stored = _store_inputs(services, job_id, folder)
+    except JobsError:
+        _remove_inputs(services, job_id)
+        raise
+    answer = _create(services, describe(job_id, stored))
+    if answer.answer is not Answer.CREATED:
+        _remove_inputs(services, job_id)
+    if answer.job is None:
+        raise _refusal(answer.answer)
+    if answer.answer is Answer.CREATED:
+        services.queue.ring(answer.job.ref)
+    return Submitted(job=answer.job, replayed=answer.answer is Answer.REPLAYED)
+
+
+def _store_inputs(services: Services, job_id: str, folder: Path) -> JobInput:
+    for name, content_type in _INPUTS.items():
+        services.objects.put_file(input_key(job_id, name), folder / name, content_type=content_type)
+    return JobInput(
+        image_key=input_key(job_id, "image.png"),
+        mask_key=input_key(job_id, "mask.png"),
+        pair_key=input_key(job_id, "pair.json"),
+        image_sha256=file_sha256(folder / "image.png"),
+        mask_sha256=file_sha256(folder / "mask.png"),
+    )
+
+
+def _create(services: Services, new: NewJob) -> CreateAnswer:
+    try:
+        return services.tasks.create_job(new)
+    except JobsError:
+        # The answer may be lost although the record is there. Only where it surely isn't may the
+        # inputs go; where Valkey stays silent, the sweeper removes them unless there is a job.
+        try:
+            job = services.tasks.get_job(new.id)
+        except StoreAway:
+            _LOG.warning("creation_unclear", job_id=new.id)
+            raise
+        if job is not None:
+            return CreateAnswer(answer=Answer.CREATED, job=job)
+        _remove_inputs(services, new.id)
+        raise
+
+
+def _remove_inputs(services: Services, job_id: str) -> None:
+    try:
+        services.objects.delete_prefix(task_prefix(TaskRef(job_id)))
+    except JobsError as error:
+        # The refusal itself matters more to the caller; the sweeper takes what is left.
+        _LOG.warning("inputs_left", job_id=job_id, error=repr(error))
+
+
+def _refusal(answer: Answer) -> ProblemError:
+    refusals = {
+        Answer.CONFLICT: ProblemError("idempotency_conflict"),
+        Answer.GONE: ProblemError("gone", "The job of this Idempotency-Key was deleted."),
+        Answer.TOO_MANY: ProblemError("too_many_jobs"),
+    }
+    return refusals.get(answer, ProblemError("internal_error"))

@@ -1,0 +1,69 @@
+"""Uploaded files on their way to the decoder: on disk, hashed, under names of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from fastapi import UploadFile
+
+from service.problems import ProblemError
+
+FileRole = Literal["image", "mask"]
+_CHUNK_BYTES = 1 << 20
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedFile:
+    """One upload as stored for decoding.
+
+    Attributes:
+        path: where it lies; never the client's name.
+        client_name: what the client called it: for the check of its extension, nothing else.
+        sha256: of the bytes as received.
+    """
+
+    path: Path
+    client_name: str
+    sha256: str
+
+
+async def receive(upload: UploadFile | None, role: FileRole, folder: Path) -> ReceivedFile:
+    """Store one upload as ``folder/<role>``.
+
+    Raises:
+        ProblemError: ``image_missing`` or ``mask_missing``; ``store_full``.
+    """
+    if upload is None:
+        raise ProblemError(f"{role}_missing", f"The form has no file `{role}`.")
+    try:
+        sha256, size_bytes = await asyncio.to_thread(_store, upload.file, folder / role)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise ProblemError("store_full", "There is no room for the upload.") from error
+    if size_bytes == 0:
+        raise ProblemError(f"{role}_missing", f"The file `{role}` is empty.")
+    return ReceivedFile(path=folder / role, client_name=upload.filename or "", sha256=sha256)
+
+
+def _store(source: BinaryIO, path: Path) -> tuple[str, int]:
+    digest = hashlib.sha256()
+    size_bytes = 0
+    with path.open("xb") as target:
+        while chunk := source.read(_CHUNK_BYTES):
+            size_bytes += len(chunk)
+            digest.update(chunk)
+            target.write(chunk)
+    return digest.hexdigest(), size_bytes
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,105 @@
+"""Starting, refusing, restarting and stopping a service; no training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.e2e.conftest import (
+    ROOT,
+    Served,
+    command,
+    descendants,
+    environment,
+    processes,
+    wait_until,
+)
+
+
+def test_a_second_service_on_the_same_data_folder_is_refused(served: Served) -> None:
+    second = subprocess.run(
+        command("serve", "--data-dir", str(served.data_dir), "--port", "0"),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert second.returncode == 1
+    assert "already runs" in second.stderr
+    assert served.url in second.stderr
+    assert served.request("GET", "/readyz").is_success
+
+
+def test_sigterm_stops_everything_together(tmp_path: Path, served: Served) -> None:
+    parts = descendants(served.process.pid)
+    assert len(parts) >= 4  # Valkey, two workers, gateway
+
+    served.process.send_signal(signal.SIGTERM)
+
+    assert served.process.wait(60) == 0
+    assert not set(parts) & set(processes())
+
+
+def test_no_orphans_after_the_service_is_killed(served: Served) -> None:
+    parts = descendants(served.process.pid)
+    assert len(parts) >= 4
+
+    os.kill(served.process.pid, signal.SIGKILL)
+    served.process.wait()
+
+    wait_until(lambda: not set(parts) & set(processes()), 10)
+
+
+def test_a_part_that_dies_is_started_again(served: Served) -> None:
+    killed = served.part("worker", "sets")
+
+    os.kill(killed, signal.SIGKILL)
+
+    def came_back() -> bool:
+        workers = [p for p, line in descendants(served.process.pid).items() if "sets" in line]
+        return len(workers) == 1 and workers[0] != killed
+
+    wait_until(came_back, 20)
+    log = (served.data_dir.parent / "serve.log").read_text()
+    assert "worker-sets was killed by SIGKILL; starting it again" in log
+
+
+def test_wrong_input_is_told_with_its_hint_and_exit_code_2(served: Served, tmp_path: Path) -> None:
+    text = tmp_path / "image.png"
+    text.write_text("no image")
+    refused = subprocess.run(
+        command("run", str(text), str(text), "-o", str(tmp_path / "out"), "--url", served.url),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert refused.returncode == 2
+    assert "error:" in refused.stderr
+    assert "hint:" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_service_that_is_not_there_is_exit_code_1(tmp_path: Path) -> None:
+    image = tmp_path / "image.png"
+    image.write_bytes(b"x")
+    failed = subprocess.run(
+        command("run", str(image), str(image), "-o", str(tmp_path), "--url", "http://127.0.0.1:1"),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert failed.returncode == 1
+    assert "onepair serve" in failed.stderr

@@ -1,0 +1,125 @@
+"""Valkey full, Valkey away: clear errors, nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import StoreAway, StoreFull
+from jobs.queue import Queue
+from jobs.record import Kind, Phase, Progress, SampleSetRequest, Status, TaskRef
+from jobs.settings import Settings
+from jobs.state import (
+    Answer,
+    AsyncTaskReader,
+    BeatReport,
+    Outcome,
+    TaskStore,
+    connect,
+    connect_async,
+)
+from jobs.valkey import EmbeddedValkey
+from tests.builders import new_job
+from tests.machine import trained_job
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey(tmp_path, maxmemory="4mb") as server:
+        yield server
+
+
+def test_a_full_valkey_refuses_new_work_and_lets_old_work_end(
+    own_valkey: EmbeddedValkey, settings: Settings
+) -> None:
+    with connect(own_valkey.url) as client:
+        store = TaskStore(client, settings)
+        trained = new_job()
+        trained_job(store, trained)
+        running = new_job()
+        store.create_job(running)
+        claim = store.claim(Kind.JOB, TaskRef(running.id))
+        assert claim is not None
+        filler = []
+        with pytest.raises(StoreFull) as caught:  # noqa: PT012
+            for _ in range(1_000):
+                new = new_job(plan={"filler": "x" * 20_000})
+                store.create_job(new)
+                filler.append(new.id)
+        assert (caught.value.code, bool(caught.value.hint)) == ("store_full", True)
+        assert filler
+        before = client.dbsize()
+        with pytest.raises(StoreFull):
+            store.create_set(trained.id, SampleSetRequest())
+        assert client.dbsize() == before
+
+        report = BeatReport(phase=Phase.TRAINING, progress=Progress(step=1))
+        assert not store.beat(claim, report).refused
+        assert store.finish(claim, Outcome(status=Status.SUCCEEDED)) is Answer.OK
+        for job_id in filler:
+            assert store.delete(TaskRef(job_id)) is Answer.OK
+        assert store.create_job(new_job()).answer is Answer.CREATED
+
+
+def test_valkey_away(own_valkey: EmbeddedValkey, settings: Settings) -> None:
+    with connect(own_valkey.url) as client:
+        store = TaskStore(client, settings)
+        new = new_job()
+        store.create_job(new)
+        own_valkey.stop()
+        for call in (
+            store.ping,
+            store.reap,
+            lambda: store.get_job(new.id),
+            lambda: store.list_jobs(),
+            lambda: store.events(TaskRef(new.id)),
+            lambda: store.claim(Kind.JOB),
+            lambda: store.create_job(new_job()),
+        ):
+            began = time.monotonic()
+            with pytest.raises(StoreAway) as caught:
+                call()
+            assert caught.value.code == "store_away"
+            assert time.monotonic() - began < 6
+        queue = Queue(settings, own_valkey.url)
+        assert queue.ring(TaskRef(new.id)) is False
+        with pytest.raises(StoreAway):
+            queue.waiting(Kind.JOB)
+        queue.close()
+
+        async def read() -> None:
+            async_client = connect_async(own_valkey.url)
+            try:
+                await AsyncTaskReader(async_client, settings).events(TaskRef(new.id))
+            finally:
+                await async_client.aclose()
+
+        with pytest.raises(StoreAway):
+            asyncio.run(read())
+        own_valkey.start()
+        assert store.get_job(new.id) is not None
+
+
+def test_a_server_that_never_answers_is_away() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with connect(url, timeout_seconds=0.1) as client:
+            began = time.monotonic()
+            with pytest.raises(StoreAway):
+                TaskStore(client, Settings()).ping()
+            assert time.monotonic() - began < 5
+
+
+def test_a_forgotten_script_is_loaded_again(own_valkey: EmbeddedValkey, settings: Settings) -> None:
+    with connect(own_valkey.url) as client:
+        store = TaskStore(client, settings)
+        store.create_job(new_job())
+        client.script_flush()
+        assert store.create_job(new_job()).answer is Answer.CREATED

@@ -1,0 +1,243 @@
+"""Rounds of housekeeping: ring what is unheard, sweep what is deleted, restore what was lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from jobs.housekeeping import run_round, sweep_orphans
+from jobs.keys import attempt_prefix, input_key, new_job_id, record_key, task_prefix
+from jobs.objects import FolderStore
+from jobs.queue import Queue
+from jobs.record import Kind, SampleSetRequest, Status, TaskRef
+from jobs.settings import Settings
+from jobs.state import Answer, Claim, Outcome, TaskStore
+from jobs.terminal import archive_record, discard_attempt, rebuild, settle
+from tests.builders import ENGINE, FAILURE, checkpoint, new_job, set_result
+from tests.machine import trained_job
+
+
+@pytest.fixture
+def store(client: redis.Redis, settings: Settings) -> TaskStore:
+    """No lock between rounds."""
+    return TaskStore(client, settings.model_copy(update={"reap_lock_seconds": 0.001}))
+
+
+def let_time_pass(store: TaskStore, what: str, ref: TaskRef) -> None:
+    """Set a due time back: what the server's clock would do in a minute or two."""
+    changed = store.client.zadd(f"{store.keys.tag}:{what}", {str(ref): 1}, xx=True, ch=True)
+    assert changed == 1
+
+
+def queued(store: TaskStore) -> TaskRef:
+    new = new_job()
+    store.create_job(new)
+    return TaskRef(new.id)
+
+
+def wait_out_the_lock() -> None:
+    time.sleep(0.003)
+
+
+def test_one_process_at_a_time(task_store: TaskStore) -> None:
+    assert not task_store.reap().busy
+    assert task_store.reap().busy
+
+
+def test_an_unheard_job_is_rung_once_a_minute(
+    store: TaskStore, objects: FolderStore, queue: Queue, client: redis.Redis
+) -> None:
+    ref = queued(store)
+    assert run_round(store, objects, queue).ring == (ref,)
+    assert queue.waiting(Kind.JOB) == 1
+    wait_out_the_lock()
+    assert run_round(store, objects, queue).ring == ()
+    wait_out_the_lock()
+    client.hset(store.keys.record(ref), "rung_us", str(int((time.time() - 61) * 1e6)))
+    # Its message still waits in the list: one is enough.
+    assert run_round(store, objects, queue).ring == ()
+    wait_out_the_lock()
+    assert store.reap(waiting_jobs=0).ring == (ref,)
+
+
+def test_no_more_are_rung_than_are_missing_in_the_list(store: TaskStore) -> None:
+    refs = [queued(store) for _ in range(5)]
+    assert store.reap(waiting_jobs=3, waiting_sets=9).ring == tuple(refs[:2])
+
+
+def test_a_round_is_bounded(store: TaskStore, client: redis.Redis) -> None:
+    template = store.keys.record(queued(store))
+    pipe = client.pipeline()
+    refs = [TaskRef(new_job_id()) for _ in range(120)]
+    for ref in refs:
+        pipe.copy(template, store.keys.record(ref))
+        pipe.zadd(store.keys.pending(Kind.JOB), {str(ref): 1})
+    pipe.execute()
+    assert len(store.reap().ring) == 100
+    pipe = client.pipeline()
+    for ref in refs:
+        pipe.zrem(store.keys.pending(Kind.JOB), str(ref))
+        pipe.hset(store.keys.record(ref), "status", "running")
+        pipe.zadd(store.keys.leases, {str(ref): 1})
+    pipe.execute()
+    wait_out_the_lock()
+    assert len(store.reap().requeued) == 100
+    wait_out_the_lock()
+    assert len(store.reap().requeued) == 20
+
+
+def test_what_has_no_record_leaves_the_queues(store: TaskStore, client: redis.Redis) -> None:
+    ghost = TaskRef(new_job_id())
+    for key in (store.keys.pending(Kind.JOB), store.keys.leases):
+        client.zadd(key, {str(ghost): 1})
+    assert store.reap().ring == ()
+    assert client.exists(store.keys.pending(Kind.JOB), store.keys.leases) == 0
+    assert client.exists(store.keys.record(ghost)) == 0
+
+
+def test_a_deleted_jobs_objects_are_removed_twice(
+    store: TaskStore, objects: FolderStore, queue: Queue
+) -> None:
+    ref = queued(store)
+    claim = store.claim(Kind.JOB, ref)
+    assert claim is not None
+    store.delete(ref)
+    objects.delete_prefix(task_prefix(ref))
+    objects.put_bytes(f"{claim.prefix}late.bin", b"a worker was still writing")
+    assert run_round(store, objects, queue).sweep == ()
+    wait_out_the_lock()
+    let_time_pass(store, "sweep", ref)
+    assert run_round(store, objects, queue).sweep == (ref,)
+    assert list(objects.list(task_prefix(ref))) == []
+    wait_out_the_lock()
+    assert run_round(store, objects, queue).sweep == ()
+    assert store.is_deleted(ref)
+
+
+def test_a_deleted_set_can_be_made_again_after_its_sweep(
+    store: TaskStore, objects: FolderStore, queue: Queue
+) -> None:
+    new = new_job()
+    trained_job(store, new)
+    made = store.create_set(new.id, SampleSetRequest()).sample_set
+    assert made is not None
+    store.delete(made.ref)
+    assert store.create_set(new.id, SampleSetRequest()).answer is Answer.GONE
+    let_time_pass(store, "sweep", made.ref)
+    assert run_round(store, objects, queue).sweep == (made.ref,)
+    assert store.create_set(new.id, SampleSetRequest()).answer is Answer.CREATED
+
+
+def test_what_is_over_its_retention_goes(
+    store: TaskStore, objects: FolderStore, queue: Queue, client: redis.Redis
+) -> None:
+    ended, unfinished = queued(store), queued(store)
+    store.request_cancel(ended)
+    for ref in (ended, unfinished):
+        objects.put_bytes(input_key(ref.job_id, "image.png"), b"image")
+        client.zadd(f"{store.keys.tag}:expiry", {ref.job_id: 1})
+    assert run_round(store, objects, queue).expired == (ended,)
+    assert store.is_deleted(ended)
+    assert store.get(unfinished) is not None
+    assert [info.key.split("/")[1] for info in objects.list("jobs/")] == [unfinished.job_id]
+
+
+def test_orphans_are_swept_when_they_are_old(store: TaskStore, objects: FolderStore) -> None:
+    kept, old, young = queued(store).job_id, new_job_id(), new_job_id()
+    for job_id in (kept, old, young):
+        objects.put_bytes(input_key(job_id, "image.png"), b"image")
+    for job_id in (kept, old):
+        path: Path = objects.root / input_key(job_id, "image.png")
+        os.utime(path, (time.time() - 90_000,) * 2)
+    assert sweep_orphans(store, objects) == 1
+    assert set(objects.children("jobs/")) == {kept, young}
+
+
+# How tasks end in the object store ------------------------------------------------------------
+
+
+def succeeded(claim: Claim, score: float) -> Outcome:
+    return Outcome(
+        status=Status.SUCCEEDED, metrics={"score": score}, result=set_result(claim.prefix)
+    )
+
+
+def test_two_attempts_have_one_result(store: TaskStore, objects: FolderStore) -> None:
+    """The first uploads everything and dies before FINISH; the second adopts its result."""
+    ref = queued(store)
+    first = store.claim(Kind.JOB, ref)
+    let_time_pass(store, "leases", ref)
+    second = store.claim(Kind.JOB, ref)
+    assert first is not None
+    assert second is not None
+    for claim in (first, second):
+        objects.put_bytes(f"{claim.prefix}samples.zip", b"zip")
+    ours, theirs = succeeded(first, 1.0), succeeded(second, 2.0)
+    assert settle(objects, first, ours) == ours
+    assert settle(objects, first, ours) == ours
+    assert settle(objects, second, theirs) == ours
+    assert store.finish(first, ours) is Answer.REFUSED
+    discard_attempt(objects, first)  # refused, but its files are the result
+    discard_attempt(objects, second)
+    assert objects.head(f"{first.prefix}samples.zip") is not None
+    assert objects.head(f"{second.prefix}samples.zip") is None
+
+
+def test_only_ends_are_settled_and_archived(store: TaskStore, objects: FolderStore) -> None:
+    ref = queued(store)
+    claim = store.claim(Kind.JOB, ref)
+    assert claim is not None
+    with pytest.raises(ValueError, match="success"):
+        settle(objects, claim, Outcome(status=Status.FAILED, failure=FAILURE))
+    with pytest.raises(ValueError, match="terminal"):
+        archive_record(objects, claim.job)
+    with pytest.raises(ValueError, match="terminal"):
+        store.restore(claim.job)
+
+
+def test_everything_finished_comes_back_after_a_total_loss(
+    store: TaskStore, objects: FolderStore, client: redis.Redis
+) -> None:
+    new = new_job(owner="alice")
+    store.create_job(new)
+    claim = store.claim(Kind.JOB, TaskRef(new.id))
+    assert claim is not None
+    prefix = attempt_prefix(claim.ref, claim.token)
+    for step in (10, 20, 30):
+        made = checkpoint(new.id, step, final=step == 30, token=claim.token)
+        store.publish_checkpoint(claim, made, engine=ENGINE)
+    first = store.adopt_first_set(claim)
+    assert first is not None
+    result = set_result(prefix)
+    store.finish(claim, Outcome(status=Status.SUCCEEDED, metrics={"a": 1.5}, result=result))
+    failed = queued(store)
+    failing = store.claim(Kind.JOB, failed)
+    assert failing is not None
+    store.finish(failing, Outcome(status=Status.FAILED, failure=FAILURE))
+    unfinished, deleted = queued(store), queued(store)
+    store.request_cancel(deleted)
+    before = [store.get(ref) for ref in (claim.ref, first.ref, failed, deleted)]
+    for record in before:
+        assert record is not None
+        archive_record(objects, record)
+    objects.put_bytes(record_key(TaskRef(new_job_id())), b"{torn")
+
+    for key in client.scan_iter(f"{store.keys.tag}*"):
+        client.delete(key)
+    store.delete(deleted)
+    assert rebuild(store, objects) == 4
+    assert rebuild(store, objects) == 0
+
+    assert [store.get(ref) for ref in (claim.ref, first.ref, failed, deleted)] == before
+    assert store.get(unfinished) is None
+    assert [job.id for job in store.list_jobs(owner="alice").items] == [new.id]
+    assert [one.id for one in store.list_sets(new.id)] == [first.id]
+    assert store.create_set(new.id, SampleSetRequest(n=4)).answer is Answer.EXISTS
+    assert store.create_set(new.id, SampleSetRequest(n=5)).answer is Answer.CREATED
+    new_claim = store.claim(Kind.SET)
+    assert new_claim is not None
+    assert int(new_claim.token) > int(claim.token)

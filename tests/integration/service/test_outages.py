@@ -1,0 +1,142 @@
+"""Queue or store away or full: 503, and nothing half-stored."""
+
+from __future__ import annotations
+
+import io
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from jobs.objects import FolderStore, open_store
+from jobs.settings import Settings
+from jobs.state import TaskStore, connect
+from jobs.valkey import EmbeddedValkey
+from service.app import create_app
+from tests.integration.service.live import LiveGateway
+from tests.integration.service.pairs import index_mask, pair_files, photograph, png
+from tests.servers import SeaweedFS
+
+
+def own_valkey(settings: Settings, server: EmbeddedValkey) -> Settings:
+    return Settings.model_validate(settings.model_dump() | {"valkey_url": server.url})
+
+
+def test_valkey_down_and_up_again(
+    settings: Settings, tmp_path: Path, stored: Callable[[], list[str]]
+) -> None:
+    server = EmbeddedValkey(tmp_path / "own")
+    server.start()
+    try:
+        with TestClient(
+            create_app(own_valkey(settings, server)), raise_server_exceptions=False
+        ) as gateway:
+            assert gateway.get("/readyz").status_code == 200
+            server.stop()
+            for response in (
+                gateway.post("/jobs", files=pair_files()),
+                gateway.get("/jobs"),
+                gateway.get(f"/jobs/{'0' * 32}"),
+                gateway.get(f"/jobs/{'0' * 32}/events"),
+            ):
+                assert (response.status_code, response.json()["code"]) == (503, "store_away")
+                assert int(response.headers["retry-after"]) > 0
+                assert response.json()["hint"]
+                assert ".sock" not in response.text
+            unready = gateway.get("/readyz")
+            assert unready.status_code == 503
+            assert (unready.json()["queue"], unready.json()["store"]) == ("away", "ok")
+            assert gateway.get("/livez").status_code == 200
+            assert stored() == []
+            server.start()
+            assert gateway.post("/jobs", files=pair_files()).status_code == 202
+    finally:
+        server.stop()
+
+
+def test_valkey_full(settings: Settings, tmp_path: Path, stored: Callable[[], list[str]]) -> None:
+    with EmbeddedValkey(tmp_path / "own") as server:
+        with connect(server.url) as connection:
+            connection.config_set("maxmemory", "1")
+        with TestClient(
+            create_app(own_valkey(settings, server)), raise_server_exceptions=False
+        ) as gateway:
+            response = gateway.post("/jobs", files=pair_files())
+            assert (response.status_code, response.json()["code"]) == (503, "store_full")
+            assert stored() == []
+
+
+def test_s3_down(settings: Settings, task_store: TaskStore) -> None:
+    away = Settings.model_validate(
+        settings.model_dump()
+        | {
+            "store": "s3",
+            "s3_endpoint_url": "http://127.0.0.1:9",
+            "s3_access_key": "key",
+            "s3_secret_key": "secret",
+        }
+    )
+    with TestClient(create_app(away), raise_server_exceptions=False) as gateway:
+        response = gateway.post("/jobs", files=pair_files())
+        assert (response.status_code, response.json()["code"]) == (503, "store_away")
+        assert int(response.headers["retry-after"]) > 0
+        assert gateway.get("/readyz").json()["store"] == "away"
+    assert task_store.list_jobs().items == ()
+
+
+def test_a_job_on_s3(settings: Settings, seaweed: SeaweedFS) -> None:
+    on_s3 = Settings.model_validate(
+        settings.model_dump()
+        | seaweed.settings().model_dump(include={"store", "s3_bucket", "s3_endpoint_url"})
+        | {
+            "s3_access_key": seaweed.settings().s3_access_key,
+            "s3_secret_key": seaweed.settings().s3_secret_key,
+        }
+    )
+    with TestClient(create_app(on_s3), raise_server_exceptions=False) as gateway:
+        response = gateway.post("/jobs", files=pair_files())
+        assert response.status_code == 202, response.text
+        prefix = f"jobs/{response.json()['id']}/"
+        objects = open_store(on_s3)
+        assert len(list(objects.list(prefix))) == 3
+        assert gateway.delete(f"/jobs/{response.json()['id']}").status_code == 204
+        assert list(objects.list(prefix)) == []
+
+
+def test_no_room_for_the_upload_itself(settings: Settings, tmp_path: Path) -> None:
+    image = png(photograph(600, 400).effect_spread(12))
+    assert len(image) > 40_000
+    with LiveGateway(settings, tmp_path / "log", {}, preexec=small_files_only) as gateway:
+        response = gateway.http.post("/jobs", files=pair_files(image), data={"dry_run": "true"})
+        assert (response.status_code, response.json()["code"]) == (503, "store_full"), response.text
+
+
+def small_files_only() -> None:
+    """No file beyond 20 kB, so the kernel stops the store's write half-way."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+
+def test_the_stores_disk_is_full(
+    settings: Settings, tmp_path: Path, task_store: TaskStore, objects: FolderStore
+) -> None:
+    """A small JPEG arrives; the PNG that is made of it does not fit.
+
+    The decoding helper raises the soft limit for itself, the gateway's store can't.
+    """
+    buffer = io.BytesIO()
+    photograph(600, 400).effect_spread(2).save(buffer, "JPEG", quality=20)
+    assert len(buffer.getvalue()) < 19_000
+    files = {
+        **pair_files(mask=png(index_mask(600, 400))),
+        "image": ("photo.jpg", buffer.getvalue()),
+    }
+    with LiveGateway(settings, tmp_path / "log", {}, preexec=small_files_only) as gateway:
+        response = gateway.http.post("/jobs", files=files)
+        assert (response.status_code, response.json()["code"]) == (503, "store_full"), response.text
+        assert int(response.headers["retry-after"]) > 0
+        assert "Errno" not in response.text
+    left = [path for path in (settings.data_dir / "objects").rglob("*") if path.is_file()]
+    assert left == []
+    assert task_store.list_jobs().items == ()
+    assert list(objects.list("jobs/")) == []

@@ -1,0 +1,150 @@
+"""Attempts with a real child process, a real Valkey and a real object store."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jobs.errors import StoreAway
+from jobs.keys import record_key
+from jobs.objects import FolderStore, ObjectInfo
+from jobs.record import Job, SampleSet, SampleSetRequest, Status, TaskRef
+from jobs.settings import Settings
+
+Run = Callable[[str], Job]
+
+
+def test_a_job_trains_and_its_first_set_is_ready_with_it(bench, run: Run) -> None:
+    job = run(bench.post(checkpoint_every=10))
+
+    assert job.status is Status.SUCCEEDED
+    assert job.trained
+    assert job.checkpoint is not None
+    assert (job.checkpoint.step, job.checkpoint.final) == (30, True)
+    stored = bench.objects.get_bytes(job.checkpoint.key)
+    assert hashlib.sha256(stored).hexdigest() == job.checkpoint.sha256
+    assert job.metrics == {"steps": 30, "made": 4}
+    assert job.preview_key is not None
+    assert bench.objects.get_bytes(job.preview_key) == b"png"
+    made = bench.store.get_set(job.id, job.first_set_id)
+    assert made.status is Status.SUCCEEDED
+    assert bench.objects.get_bytes(made.result.archive_key) == b"archive of 30"
+    assert bench.log() == ["train from 0", "sample from 30"]
+    phases = [e.data["phase"] for e in bench.store.events(job.ref) if e.type == "phase"]
+    stages = ["preparing", "training", "generating", "refining", "scoring", "packing"]
+    assert [p for p in stages if p in phases] == phases  # in order; quick ones may be skipped
+    assert not list((bench.folder / "work").iterdir())
+
+
+def test_terminal_records_are_kept_in_the_object_store(bench, run: Run) -> None:
+    job = run(bench.post())
+
+    kept = Job.model_validate_json(bench.objects.get_bytes(record_key(job.ref)))
+    assert kept.status is Status.SUCCEEDED
+    set_ref = TaskRef(job.id, job.first_set_id)
+    kept_set = SampleSet.model_validate_json(bench.objects.get_bytes(record_key(set_ref)))
+    assert kept_set.result is not None
+
+
+def test_a_job_that_wants_no_set_makes_none(bench, run: Run) -> None:
+    job = run(bench.post(n=None))
+
+    assert job.status is Status.SUCCEEDED
+    assert bench.log() == ["train from 0"]
+
+
+def test_a_further_set_is_made_from_the_jobs_checkpoint(bench, run: Run) -> None:
+    job = run(bench.post())
+    created = bench.store.create_set(job.id, SampleSetRequest(n=7, seed=3)).sample_set
+    supervisor = bench.supervisor()
+    supervisor.run(created.ref)
+    supervisor.stop()
+
+    made = bench.store.get_set(job.id, created.id)
+    assert made.status is Status.SUCCEEDED
+    assert made.result.generated == 7
+    assert bench.log()[-1] == "sample from 30"
+
+
+def test_after_a_crash_training_goes_on_from_the_last_checkpoint(bench, run: Run) -> None:
+    job = run(bench.post(trouble=bench.trouble("segfault"), trouble_at=25, step_seconds=0.05))
+
+    assert job.status is Status.SUCCEEDED
+    assert bench.log() == ["train from 0", "train from 20", "sample from 30"]
+
+
+def test_three_crashes_without_progress_fail_the_job_and_keep_the_log(bench, run: Run) -> None:
+    job = run(bench.post(trouble=bench.trouble("crash"), trouble_at=5, once=False))
+
+    assert job.status is Status.FAILED
+    assert job.failure.code == "worker_crashed"
+    assert b"a traceback" in bench.objects.get_bytes(job.failure.log_key)
+    assert bench.log() == ["train from 0"] * 3
+
+
+def test_wrong_input_fails_at_once_with_its_code_and_hint(bench, run: Run) -> None:
+    job = run(bench.post(trouble=bench.trouble("single_class"), trouble_at=5, once=False))
+
+    assert (job.failure.code, job.failure.hint) == ("single_class", "ask less")
+    assert bench.log() == ["train from 0"]
+    assert job.strikes == 0
+
+
+def test_out_of_memory_once_goes_on_smaller_and_says_so(bench, run: Run) -> None:
+    job = run(bench.post(trouble=bench.trouble("memory"), trouble_at=25, step_seconds=0.05))
+
+    assert job.status is Status.SUCCEEDED
+    assert [w.code for w in job.warnings] == ["less_memory"]
+    assert bench.log()[1] == "train from 20 smaller"
+
+
+def test_out_of_memory_twice_fails_with_a_hint(bench, run: Run) -> None:
+    job = run(bench.post(trouble=bench.trouble("memory"), trouble_at=5, once=False))
+
+    assert job.failure.code == "out_of_memory"
+    assert "max_size" in job.failure.hint
+    assert bench.log() == ["train from 0", "train from 0 smaller"]
+
+
+def test_a_killed_child_costs_a_retry_not_the_job(bench, run: Run) -> None:
+    job = run(bench.post(trouble=bench.trouble("die"), trouble_at=25, step_seconds=0.05))
+
+    assert job.status is Status.SUCCEEDED
+    assert bench.log()[1].startswith("train from 20")
+
+
+def test_a_hung_child_is_killed_and_tried_again(bench, settings: Settings, run: Run) -> None:
+    object.__setattr__(settings, "hang_min_seconds", 1.0)
+    job = run(bench.post(trouble=bench.trouble("hang"), trouble_at=25, step_seconds=0.02))
+
+    assert job.status is Status.SUCCEEDED
+    assert bench.log()[:2] == ["train from 0", "train from 20"]
+
+
+class AwayForAWhile(FolderStore):
+    """A store that can't be reached for some time, as S3 can't."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.back_at = time.monotonic() + 5.0
+
+    def put_file(
+        self, key: str, path: Path, *, content_type: str = "application/octet-stream"
+    ) -> ObjectInfo:
+        if time.monotonic() < self.back_at:
+            raise StoreAway("no route to the store")
+        return super().put_file(key, path, content_type=content_type)
+
+
+def test_a_store_away_longer_than_the_lease_costs_neither_lease_nor_job(bench) -> None:
+    job_id = bench.post()
+    supervisor = bench.supervisor(AwayForAWhile(bench.settings.data_dir / "objects"))
+    supervisor.run(TaskRef(job_id))
+    supervisor.stop()
+
+    job = bench.job(job_id)
+    assert job.status is Status.SUCCEEDED
+    assert (job.strikes, job.losses) == (0, 0)
+    assert bench.log() == ["train from 0", "sample from 30"]

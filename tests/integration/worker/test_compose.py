@@ -1,0 +1,81 @@
+"""The compose file, read by Compose's own binary."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+# Its Python wrapper returns 0 for invalid files.
+COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
+EXPECTED = {
+    "cpu": {"gateway", "worker-jobs", "worker-sets", "bucket", "valkey", "seaweedfs"},
+    "gpu": {"gateway-gpu", "worker-jobs-gpu", "worker-sets-gpu", "bucket", "valkey", "seaweedfs"},
+}
+
+
+def config(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(COMPOSE), *arguments],
+        cwd=ROOT,
+        env={**os.environ, "ONEPAIR_SECRETS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def services(tmp_path: Path, profile: str) -> dict[str, Any]:
+    done = config(tmp_path, "--profile", profile, "config", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found: dict[str, Any] = json.loads(done.stdout)["services"]
+    return found
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_both_profiles_are_valid_and_hardened(tmp_path: Path, profile: str) -> None:
+    found = services(tmp_path, profile)
+
+    assert set(found) == EXPECTED[profile]
+    for name, service in found.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service["init"], name
+    published = {name: s["ports"] for name, s in found.items() if s.get("ports")}
+    assert len(published) == 1
+    assert next(iter(published)).startswith("gateway")
+    assert next(iter(published.values()))[0]["host_ip"] == "127.0.0.1"
+
+
+def test_only_the_gpu_profile_asks_for_a_gpu(tmp_path: Path) -> None:
+    def devices(service: dict[str, Any]) -> list[Any]:
+        reserved = service.get("deploy", {}).get("resources", {}).get("reservations", {})
+        found: list[Any] = reserved.get("devices", [])
+        return found
+
+    assert not any(devices(service) for service in services(tmp_path, "cpu").values())
+    with_gpu = services(tmp_path, "gpu")
+    assert [name for name, service in with_gpu.items() if devices(service)] == ["worker-jobs-gpu"]
+
+
+def test_a_broken_file_is_noticed(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yml"
+    broken.write_text("services: {a: {imag: b}}")
+
+    assert config(tmp_path, "-f", str(broken), "config").returncode != 0
+
+
+def test_valkey_is_durable_and_the_filer_is_closed(tmp_path: Path) -> None:
+    valkey = services(tmp_path, "cpu")["valkey"]["command"]
+    assert valkey[valkey.index("--appendfsync") + 1] == "always"
+    assert valkey[valkey.index("--maxmemory-policy") + 1] == "noeviction"
+    assert "-filer.disableHttp" in (ROOT / "docker" / "seaweedfs.sh").read_text()

@@ -1,0 +1,342 @@
+"""One claim of one task, from the first input fetched to the last word in the record."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from jobs.errors import ObjectMissing
+from jobs.objects import ObjectStore
+from jobs.record import (
+    Checkpoint,
+    JobFailure,
+    JobWarning,
+    Phase,
+    Progress,
+    Status,
+    TaskRef,
+)
+from jobs.settings import Settings
+from jobs.state import Claim, Outcome, TaskStore
+from jobs.terminal import archive_record, discard_attempt, settle
+from worker.child_process import ChildProcess, oom_kills
+from worker.child_run import ChildRun
+from worker.courier import Courier
+from worker.endings import (
+    AttemptEndedError,
+    CancelRequestedError,
+    ChildCrashedError,
+    ShutdownRequestedError,
+    WorkFailedError,
+)
+from worker.hang_watch import HangWatch
+from worker.lease import Lease, LeaseLostError
+from worker.protocol import Assignment, Ending, FailureReport, StoppedReport
+from worker.transfers import Transfers
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+WAIT_SECONDS = 0.2
+LESS_MEMORY = "less_memory"
+LOG_FILE = "child.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What all attempts of a worker share.
+
+    Attributes:
+        settings: of the process.
+        store: the state machine.
+        objects: the object store.
+        child_command: program and arguments of the child, before the assignment's path.
+        folder: attempts get folders of their own in it.
+        stop_seconds: how long a child may take to stop when the worker shuts down.
+    """
+
+    settings: Settings
+    store: TaskStore
+    objects: ObjectStore
+    child_command: tuple[str, ...]
+    folder: Path
+    stop_seconds: float = 20.0
+
+
+class Attempt(ABC):
+    """Works on a claimed task. Subclasses say what the work is.
+
+    Args:
+        shop: what attempts share.
+        claim: the right to work.
+        stopping: set when the worker shuts down.
+    """
+
+    def __init__(self, shop: Workshop, claim: Claim, stopping: threading.Event) -> None:
+        self.shop = shop
+        self.claim = claim
+        self.stopping = stopping
+        self.folder = shop.folder / f"{claim.ref.job_id}-{claim.token}"
+        self.lease = Lease(shop.store, claim, beat_seconds=shop.settings.beat_seconds)
+        self.transfers = Transfers(shop.objects)
+        self.courier = Courier(
+            shop.store,
+            self.lease,
+            self.transfers,
+            folder=self.folder,
+            engine=claim.job.engine,
+        )
+        task = claim.sample_set or claim.job
+        self.is_smaller = any(warning.code == LESS_MEMORY for warning in task.warnings)
+
+    @abstractmethod
+    def work(self) -> Outcome:
+        """Does the work.
+
+        Raises:
+            AttemptEndedError: it ended without a result.
+            LeaseLostError: the claim is lost.
+        """
+
+    def run(self) -> None:
+        """Works, and brings the end into the record."""
+        self.folder.mkdir(parents=True)
+        log.info("attempt_begins", task=str(self.claim.ref), token=self.claim.token)
+        try:
+            with self.transfers:
+                self._run_to_record()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run_child(self, assignment: Callable[[bool], Assignment]) -> Ending:
+        """Runs a child to its end; once more, smaller, when it runs out of memory.
+
+        Args:
+            assignment: what the child shall do, given whether it has to be smaller.
+
+        Returns:
+            What the child reported: trained or sampled.
+
+        Raises:
+            AttemptEndedError: cancelled, shut down, failed, crashed or hung.
+            LeaseLostError: the claim is lost.
+        """
+        kills_before = oom_kills()
+        child = ChildProcess(
+            self.shop.child_command, assignment(self.is_smaller), self.folder / LOG_FILE
+        )
+        ending = ChildRun(
+            child,
+            self.lease,
+            self.courier,
+            hang_watch=HangWatch(self.shop.settings),
+            stopping=self.stopping,
+            stop_seconds=self.shop.stop_seconds,
+        ).run()
+        self.settle_courier()
+        match ending:
+            case None if _ran_out_of_memory(child, kills_before):
+                return self._run_smaller(assignment)
+            case None:
+                raise ChildCrashedError(_crash(child))
+            case FailureReport(memory=True):
+                return self._run_smaller(assignment)
+            case FailureReport():
+                raise WorkFailedError(
+                    JobFailure(code=ending.code, detail=ending.detail, hint=ending.hint)
+                )
+            case StoppedReport():
+                raise ShutdownRequestedError
+            case _:
+                return ending
+
+    def _run_smaller(self, assignment: Callable[[bool], Assignment]) -> Ending:
+        if self.is_smaller:
+            raise WorkFailedError(
+                JobFailure(
+                    code="out_of_memory",
+                    detail="The work ran out of memory twice, the second time made smaller.",
+                    hint="Use a smaller max_size or output_size, or a worker with more memory.",
+                )
+            )
+        self.is_smaller = True
+        self.lease.warn(
+            JobWarning(
+                code=LESS_MEMORY,
+                detail="The work ran out of memory and goes on with smaller batches.",
+                hint="A smaller max_size, or a worker with more memory, avoids this.",
+            )
+        )
+        self.lease.tick(now=True)
+        return self.run_child(assignment)
+
+    def fetch_inputs(self) -> None:
+        """Gets the pair into the attempt's folder.
+
+        Raises:
+            WorkFailedError: an input is gone.
+        """
+        stored = self.claim.job.input
+        files = {"image.png": stored.image_key, "mask.png": stored.mask_key}
+        files["pair.json"] = stored.pair_key
+        total = len(files) + 1  # and the checkpoint
+        for done, (name, key) in enumerate(files.items()):
+            self.lease.report(
+                phase=Phase.PREPARING,
+                progress=Progress(step=done, total=total, fraction=done / total),
+            )
+            self.lease.tick(now=done == 0)
+            try:
+                self.wait_for(self.transfers.fetch(key, self.folder / name))
+            except ObjectMissing as error:
+                raise WorkFailedError(
+                    JobFailure(
+                        code="input_missing",
+                        detail=f"{name} is no longer in the object store.",
+                        hint="Submit the pair again.",
+                    )
+                ) from error
+
+    def fetch_checkpoint(self, checkpoint: Checkpoint) -> str | None:
+        """Gets a published checkpoint into the folder.
+
+        Returns:
+            Its file's name there, or None when it is missing or damaged.
+        """
+        name = f"resume-{checkpoint.step:08d}.safetensors"
+        is_whole = self.wait_for(self.transfers.fetch_checkpoint(checkpoint, self.folder / name))
+        return name if is_whole else None
+
+    def wait_for(self, future: Future[T]) -> T:
+        """A transfer's result; beats meanwhile, and gives up when there is nothing to wait for.
+
+        Raises:
+            LeaseLostError: the claim is lost.
+            CancelRequestedError: the user has cancelled.
+            ShutdownRequestedError: the worker shuts down.
+        """
+        while not wait([future], timeout=WAIT_SECONDS).done:
+            self.lease.tick()
+            if self.lease.cancel:
+                raise CancelRequestedError
+            if self.stopping.is_set():
+                raise ShutdownRequestedError
+        return future.result()
+
+    def settle_courier(self) -> None:
+        """Waits until what the child has written is published; bounded when shutting down."""
+        deadline: float | None = None
+        while not self.courier.is_idle:
+            self.courier.tick()
+            self.lease.tick()
+            if self.lease.cancel:
+                raise CancelRequestedError
+            if self.stopping.is_set():
+                deadline = deadline or time.monotonic() + self.shop.stop_seconds
+                if time.monotonic() > deadline:
+                    raise ShutdownRequestedError
+            time.sleep(WAIT_SECONDS / 10)
+
+    def _run_to_record(self) -> None:
+        try:
+            outcome = self.work()
+            settled = self.wait_for(
+                self.transfers.submit(settle, self.shop.objects, self.claim, outcome)
+            )
+            self._record(self.shop.store.finish, self.claim, settled)
+        except LeaseLostError as lost:
+            log.warning("lease_lost", reason=str(lost))
+            self._record(discard_attempt, self.shop.objects, self.claim)
+            return
+        except AttemptEndedError as end:
+            self._record_end(end)
+        self._archive()
+
+    def _record_end(self, end: AttemptEndedError) -> None:
+        store = self.shop.store
+        reason = f"{type(end).__name__} {end}".strip()
+        log.warning("attempt_without_result", task=str(self.claim.ref), reason=reason)
+        match end:
+            case CancelRequestedError():
+                self._record(store.finish, self.claim, Outcome(status=Status.CANCELLED))
+            case ShutdownRequestedError():
+                self._record(store.release, self.claim)
+            case WorkFailedError():
+                failure = self._with_log(end.failure)
+                self._record(
+                    store.finish, self.claim, Outcome(status=Status.FAILED, failure=failure)
+                )
+            case ChildCrashedError():
+                self._record(store.strike, self.claim, self._with_log(end.failure))
+
+    def _record(self, event: Callable[..., Any], *arguments: Any) -> None:
+        """A last word, repeated while a store is away; not for ever when shutting down.
+
+        No beats meanwhile: after it, the token is no longer current. Should it never get
+        through, the lease runs out and another worker comes to the same end.
+        """
+        future = self.transfers.submit(event, *arguments)
+        patience = self.shop.settings.lease_seconds
+        deadline = time.monotonic() + patience
+        while not wait([future], timeout=WAIT_SECONDS).done:
+            if time.monotonic() > deadline:
+                log.error("last_word_unheard", task=str(self.claim.ref), seconds=patience)
+                return
+        log.info("attempt_ends", task=str(self.claim.ref), answer=str(future.result()))
+
+    def _archive(self) -> None:
+        """Terminal records also go to the object store, for a rebuild after a loss of Valkey."""
+        self._record(archive_if_ended, self.shop, self.claim.ref)
+        job = self.claim.job
+        if self.claim.sample_set is None:
+            self._record(archive_first_set, self.shop, job.id)
+
+    def _with_log(self, failure: JobFailure) -> JobFailure:
+        """The failure with the child's log beside it, if it can be stored in time."""
+        path = self.folder / LOG_FILE
+        if not path.exists() or path.stat().st_size == 0:
+            return failure
+        key = f"{self.claim.prefix}{LOG_FILE}"
+        upload = self.transfers.upload(path, key, content_type="text/plain; charset=utf-8")
+        wait([upload], timeout=self.shop.settings.beat_seconds)
+        if not upload.done() or upload.exception() is not None:
+            return failure
+        return failure.model_copy(update={"log_key": key})
+
+
+def archive_if_ended(shop: Workshop, ref: TaskRef) -> None:
+    """Stores a task's record if it is terminal."""
+    record = shop.store.get(ref)
+    if record is not None and record.status.terminal:
+        archive_record(shop.objects, record)
+
+
+def archive_first_set(shop: Workshop, job_id: str) -> None:
+    """Stores the record of the set that the job's own run has made, if there is one."""
+    job = shop.store.get_job(job_id)
+    if job is not None and job.first_set_id is not None:
+        archive_if_ended(shop, TaskRef(job_id, job.first_set_id))
+
+
+def _ran_out_of_memory(child: ChildProcess, kills_before: int | None) -> bool:
+    """Killed by the kernel for want of memory, or by an unknown hand where it keeps no count."""
+    if not child.was_killed_by_others:
+        return False
+    return kills_before is None or oom_kills() != kills_before
+
+
+def _crash(child: ChildProcess) -> JobFailure:
+    return JobFailure(
+        code="worker_crashed",
+        detail=f"The process doing the work {child.describe_end()}.",
+        hint="It is tried again from the last checkpoint; the log tells more.",
+    )

@@ -1,0 +1,93 @@
+"""The lease as its holder sees it: beats, flags, and what the next beat shall carry."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from jobs.errors import StoreAway, StoreFull
+from jobs.record import Job, JobWarning, Phase, Progress, SampleSet
+from jobs.state import BeatReport, Claim, TaskStore
+
+log = structlog.get_logger(__name__)
+
+PROGRESS_SECONDS = 1.0
+
+
+class LeaseLostError(Exception):
+    """The token is old: another attempt owns the task, or the task is gone. Write nothing more."""
+
+
+class Lease:
+    """Keeps one claim alive; used by the supervisor's thread alone.
+
+    Progress is published at most once a second. While Valkey is away the work goes on, and what
+    there is to say waits; the first beat after that decides whether the lease was kept.
+
+    Attributes:
+        cancel: the user wants the task to end.
+        finish: the user wants training to end and keep what is learned.
+    """
+
+    def __init__(self, store: TaskStore, claim: Claim, *, beat_seconds: float) -> None:
+        self.claim = claim
+        self.cancel = claim_task(claim).cancel_requested
+        self.finish = claim.job.finish_requested
+        self._store = store
+        self._beat_seconds = beat_seconds
+        self._unsaid = BeatReport()
+        self._last_beat = time.monotonic()
+
+    def report(
+        self,
+        *,
+        phase: Phase | None = None,
+        progress: Progress | None = None,
+        preview_key: str | None = None,
+        effective_config: dict[str, Any] | None = None,
+    ) -> None:
+        """Notes what the next beat shall say; newer replaces older."""
+        news: dict[str, Any] = {
+            "phase": phase,
+            "progress": progress,
+            "preview_key": preview_key,
+            "effective_config": effective_config,
+        }
+        self._unsaid = replace(self._unsaid, **{k: v for k, v in news.items() if v is not None})
+
+    def warn(self, warning: JobWarning) -> None:
+        """Adds a warning to the task."""
+        self._unsaid = replace(self._unsaid, warnings=(*self._unsaid.warnings, warning))
+
+    def tick(self, *, now: bool = False) -> None:
+        """Beats when it is time to.
+
+        Args:
+            now: beat whether it is time or not.
+
+        Raises:
+            LeaseLostError: the claim is no longer ours.
+        """
+        since = time.monotonic() - self._last_beat
+        due = self._beat_seconds if self._unsaid == BeatReport() else PROGRESS_SECONDS
+        if not now and since < due:
+            return
+        self._last_beat = time.monotonic()
+        try:
+            answer = self._store.beat(self.claim, self._unsaid)
+        except (StoreAway, StoreFull) as error:
+            log.warning("beat_failed", task=str(self.claim.ref), reason=str(error))
+            return
+        if answer.refused:
+            raise LeaseLostError(f"{self.claim.ref}: token {self.claim.token} is not current")
+        self._unsaid = BeatReport()
+        self.cancel = self.cancel or answer.cancel
+        self.finish = self.finish or answer.finish
+
+
+def claim_task(claim: Claim) -> Job | SampleSet:
+    """The claimed record."""
+    return claim.sample_set or claim.job

@@ -1,0 +1,126 @@
+"""What a worker process holds: its clients, its supervisor, and a thread for housekeeping."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from jobs.errors import JobsError, StoreAway, StoreFull
+from jobs.housekeeping import run_round
+from jobs.objects import ObjectStore, open_store
+from jobs.queue import Queue
+from jobs.record import TaskRef
+from jobs.settings import Settings
+from jobs.state import ReapReport, TaskStore, connect
+from worker.attempt import Workshop, archive_first_set, archive_if_ended
+from worker.health import beat_file
+from worker.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+CHILD_COMMAND = (sys.executable, "-m", "worker.child")
+HEALTH_SECONDS = 5.0
+JOIN_SECONDS = 45.0
+
+
+class Runtime:
+    """Everything behind the Celery tasks; made once a process.
+
+    Args:
+        settings: of the process; ``valkey_url`` must be set, a worker embeds no server.
+        name: of the worker, unique in its data folder: the queue it serves.
+        child_command: what does the work.
+    """
+
+    def __init__(
+        self, settings: Settings, name: str, *, child_command: Sequence[str] = CHILD_COMMAND
+    ) -> None:
+        url = broker_url(settings)
+        self.settings = settings
+        self._store = TaskStore(connect(url), settings)
+        self._objects: ObjectStore = open_store(settings)
+        self._queue = Queue(settings, url)
+        self._beat_file = beat_file(settings, name)
+        folder = settings.data_dir.resolve() / "worker" / name
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed worker has left
+        folder.mkdir(parents=True)
+        self._shop = Workshop(
+            settings=settings,
+            store=self._store,
+            objects=self._objects,
+            child_command=tuple(child_command),
+            folder=folder,
+        )
+        self._supervisor = Supervisor(self._shop)
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Starts the threads."""
+        self._supervisor.start()
+        self._keeper.start()
+
+    def run(self, ref: TaskRef) -> None:
+        """A message came: see the task through."""
+        self._supervisor.run(ref)
+
+    def request_stop(self) -> None:
+        """Lets the running child checkpoint; safe in a signal handler."""
+        self._stopping.set()
+        self._supervisor.stop()
+
+    def close(self) -> None:
+        """Waits for the threads and closes the clients."""
+        self.request_stop()
+        self._supervisor.join(JOIN_SECONDS)
+        self._keeper.join(HEALTH_SECONDS)
+        self._beat_file.unlink(missing_ok=True)
+        self._queue.close()
+
+    def _keep_house(self) -> None:
+        """REAP every ``reap_seconds``; a sign of life every few seconds."""
+        next_round = 0.0
+        while not self._stopping.wait(min(HEALTH_SECONDS, self.settings.reap_seconds)):
+            if not self._supervisor.is_alive:
+                log.critical("supervisor_died")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            self._beat_file.parent.mkdir(parents=True, exist_ok=True)
+            self._beat_file.touch()
+            if time.monotonic() >= next_round:
+                next_round = time.monotonic() + self.settings.reap_seconds
+                self._reap()
+
+    def _reap(self) -> None:
+        try:
+            self._archive(run_round(self._store, self._objects, self._queue))
+        except (StoreAway, StoreFull) as error:
+            log.warning("reap_failed", reason=str(error))
+        except JobsError:
+            log.exception("reap_broke")
+
+    def _archive(self, report: ReapReport) -> None:
+        for ref in (*report.failed, *report.cancelled):
+            archive_if_ended(self._shop, ref)
+            if ref.set_id is None:
+                archive_first_set(self._shop, ref.job_id)
+
+
+def broker_url(settings: Settings) -> str:
+    """The configured server's URL.
+
+    Raises:
+        SystemExit: none is configured.
+    """
+    if settings.valkey_url is None:
+        raise SystemExit(
+            "A worker needs ONEPAIR_VALKEY_URL. `onepair serve` starts Valkey, workers and gateway."
+        )
+    return settings.valkey_url.get_secret_value()

@@ -1,0 +1,118 @@
+"""The worker's one long-lived thread: claims tasks and sees each of them through."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+
+import structlog
+
+from jobs.errors import JobsError, StoreAway, StoreFull
+from jobs.record import JobFailure, Kind, TaskRef
+from jobs.state import Claim
+from worker.attempt import Workshop
+from worker.job_attempt import JobAttempt, SetAttempt
+
+log = structlog.get_logger(__name__)
+
+IDLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Ring:
+    """Somebody rang for a task."""
+
+    ref: TaskRef
+    done: Future[None]
+
+
+class Supervisor:
+    """Runs attempts one after the other, each child started from the same thread.
+
+    That thread lives as long as the worker, for the kernel ties a child's life to it.
+
+    Args:
+        shop: what attempts share.
+    """
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+        self._rings: queue.SimpleQueue[_Ring | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks for the end: the running child checkpoints, its task is released."""
+        self._stopping.set()
+        self._rings.put(None)
+
+    def join(self, timeout_seconds: float) -> None:
+        """Waits for the end."""
+        self._thread.join(timeout_seconds)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def run(self, ref: TaskRef) -> None:
+        """Works on a task if it is to be had, and then on what else is due; returns after it."""
+        ring = _Ring(ref, Future())
+        self._rings.put(ring)
+        while not wait([ring.done], timeout=IDLE_SECONDS).done:
+            if not self.is_alive:  # it was stopped before it came to this ring
+                return
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            ring = self._rings.get()
+            if ring is None:
+                continue
+            try:
+                self._work_from(ring.ref)
+            finally:
+                ring.done.set_result(None)
+
+    def _work_from(self, ref: TaskRef) -> None:
+        """The task itself, then the heads of its queue: a message may have been lost."""
+        claim = self._claim(ref.kind, ref)
+        if claim is None:
+            claim = self._claim(ref.kind, None)
+        while claim is not None:
+            self._attempt(claim)
+            claim = None if self._stopping.is_set() else self._claim(ref.kind, None)
+
+    def _claim(self, kind: Kind, ref: TaskRef | None) -> Claim | None:
+        try:
+            return self._shop.store.claim(kind, ref)
+        except (StoreAway, StoreFull) as error:
+            # Whoever reaps next rings again.
+            log.warning("claim_failed", kind=str(kind), reason=str(error))
+            time.sleep(IDLE_SECONDS)
+            return None
+
+    def _attempt(self, claim: Claim) -> None:
+        make = JobAttempt if claim.sample_set is None else SetAttempt
+        try:
+            make(self._shop, claim, self._stopping).run()
+        except Exception:
+            log.exception("attempt_broke", task=str(claim.ref))
+            self._strike(claim)
+
+    def _strike(self, claim: Claim) -> None:
+        failure = JobFailure(
+            code="worker_fault",
+            detail="The worker met an error of its own.",
+            hint="The worker's log has the traceback; please report it.",
+        )
+        try:
+            self._shop.store.strike(claim, failure)
+        except JobsError as error:
+            log.warning("strike_failed", task=str(claim.ref), reason=str(error))

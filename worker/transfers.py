@@ -1,0 +1,140 @@
+"""Moving files to and from the object store beside the work, patiently."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+import structlog
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
+
+from jobs.errors import ObjectMissing, StoreAway, StoreFull
+from jobs.objects import ObjectStore
+from jobs.record import Checkpoint
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+RETRY_MAX_SECONDS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploaded:
+    """An object that was stored.
+
+    Attributes:
+        key: where.
+        sha256: of its bytes.
+        size_bytes: how many.
+    """
+
+    key: str
+    sha256: str
+    size_bytes: int
+
+
+class Transfers:
+    """One thread that moves files in order, and retries for as long as the store is away.
+
+    Every method returns a future at once; so the supervisor keeps beating meanwhile.
+
+    Args:
+        objects: the store.
+    """
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._closing = threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="transfers")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def fetch(self, key: str, path: Path) -> Future[None]:
+        """Gets an object; ``ObjectMissing`` is not retried."""
+
+        def get() -> None:
+            self._objects.get_file(key, path)
+
+        return self.submit(get)
+
+    def fetch_checkpoint(self, checkpoint: Checkpoint, path: Path) -> Future[bool]:
+        """Gets a checkpoint; False when it is missing or its hash is another."""
+
+        def get() -> bool:
+            try:
+                self._objects.get_file(checkpoint.key, path)
+            except ObjectMissing:
+                log.warning("checkpoint_missing", key=checkpoint.key)
+                return False
+            if sha256_of(path) != checkpoint.sha256:
+                log.warning("checkpoint_damaged", key=checkpoint.key)
+                path.unlink()
+                return False
+            return True
+
+        return self.submit(get)
+
+    def upload(self, path: Path, key: str, *, content_type: str) -> Future[Uploaded]:
+        """Stores a file."""
+
+        def put() -> Uploaded:
+            digest = sha256_of(path)
+            self._objects.put_file(key, path, content_type=content_type)
+            return Uploaded(key=key, sha256=digest, size_bytes=path.stat().st_size)
+
+        return self.submit(put)
+
+    def delete(self, key: str) -> Future[None]:
+        """Removes an object."""
+        return self.submit(self._objects.delete, key)
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Runs a store operation, again and again while the store is away or full."""
+        retrying = Retrying(
+            retry=retry_if_exception_type((StoreAway, StoreFull)),
+            wait=wait_exponential_jitter(max=RETRY_MAX_SECONDS),
+            stop=stop_when_event_set(self._closing),
+            sleep=sleep_using_event(self._closing),
+            before_sleep=_tell,
+            reraise=True,
+        )
+
+        def patiently() -> T:
+            return retrying(function, *args, **kwargs)
+
+        return self._pool.submit(patiently)
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("store_away", attempt=state.attempt_number, reason=str(error))
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
