@@ -23,7 +23,7 @@ class OsmisError(Exception):
 
 
 class PairError(OsmisError):
-    """The image or its mask can't be used; ``code`` says why (``size_mismatch``, ``too_small``, …)."""
+    """The image or its mask can't be used; ``code`` says why (``size_mismatch``, …)."""
 
     code = "bad_pair"
 

@@ -48,7 +48,7 @@ class Sampler:
         self.generator = Generator(self.config.generator)
         self.generator.load_state_dict(loaded.part("average"))
         fold_spectral_norms(self.generator)
-        self.generator.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.generator.to(self.device).eval()
 
     def sample(self, seed: int, indices: range) -> Iterator[CoarsePair]:
         """Pairs ``indices`` of this seed, one by one; memory stays flat."""

@@ -165,8 +165,11 @@ class _SetMaker:
         for i in range(total):
             yield i
             self.on_stage(stage, i + 1, total)
-            if self.should_stop():
-                raise InterruptedSetError(f"stopped while {stage}", hint="Ask for the set again.")
+            self._obey(stage)
+
+    def _obey(self, stage: Stage) -> None:
+        if self.should_stop():
+            raise InterruptedSetError(f"stopped while {stage}", hint="Ask for the set again.")
 
     def _generate(self) -> None:
         samples = self.sampler.sample(self.request.seed, range(self.request.n))
@@ -245,13 +248,17 @@ class _SetMaker:
         kept = [i for i, verdict in enumerate(verdicts) if verdict.kept]
         masks = [self._mask(i) for i in kept[:LAYOUT_SAMPLES]]
         matcher = LayoutMatcher(self.pair.mask_HW)
+        novel = []
+        for mask_HW in masks:
+            novel.append(matcher.match(mask_HW).is_novel)
+            self._obey("scoring")
         faulty = [bool(class_faults(m, self.pair.mask_HW, self.pair.class_count)) for m in masks]
         verbatim = [v for i in kept if (v := self.verbatim[i]) is not None]
         means = distances_NL[kept].mean(0)
         return {
             "distance": dict(zip(self.layer_names, map(float, means), strict=True)),
             "distance_name": self.scoring_name,
-            "novel_share": float(np.mean([matcher.match(m).is_novel for m in masks])),
+            "novel_share": float(np.mean(novel)),
             "layout_iou": layout_diversity(masks) if len(masks) > 1 else None,
             "class_fault_share": float(np.mean(faulty)),
             "verbatim_share": float(np.mean(verbatim)) if verbatim else None,

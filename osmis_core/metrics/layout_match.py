@@ -203,7 +203,10 @@ def _frame(shape: tuple[int, ...], longest_px: int) -> tuple[int, int]:
 
 def _reflected(position: F32, size: int) -> I32:
     """Pixel index of a continuous coordinate, mirrored about the frame's edges."""
-    folded = np.abs(np.mod(position + size, 2 * size) - size)
+    period = np.float32(2 * size)
+    shifted = position + np.float32(size)
+    # float32 modulo by hand: np.mod calls fmod one number at a time
+    folded = np.abs(shifted - period * np.floor(shifted / period) - np.float32(size))
     index: I32 = np.minimum(folded.astype(np.int32), size - 1)
     return index
 

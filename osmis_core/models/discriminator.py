@@ -112,8 +112,8 @@ class OsmisDiscriminator(nn.Module):
         initialise_convolutions(self)
 
     def perceive(self, images_BCHW: list[Tensor]) -> list[Tensor]:
-        """The images themselves, coarsest first."""
-        return images_BCHW
+        """The images themselves, coarsest first, laid out as convolutions like them."""
+        return [i.contiguous(memory_format=torch.channels_last) for i in images_BCHW]
 
     def judge(
         self,

@@ -132,7 +132,7 @@ class Generator(nn.Module):
 
     def forward(self, latent_BZhw: Tensor) -> GeneratorOutput:
         """Latents (B, 64, ·, ·) → images, soft mask and block features."""
-        x_BCHW = self.latent(latent_BZhw)
+        x_BCHW = self.latent(latent_BZhw).contiguous(memory_format=torch.channels_last)
         images, features = [], []
         for i, block in enumerate(self.blocks):
             x_BCHW = block(x_BCHW)

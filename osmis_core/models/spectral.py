@@ -38,9 +38,8 @@ class SpectrallyNormalised(nn.Module):
 
     def sigma(self) -> Tensor:
         """The current estimate of σ, differentiable in the weight; shape ()."""
-        # elementwise, so that mixed precision leaves it in float32
-        singular_OI = torch.outer(self.left_singular, self.right_singular)
-        return (self.weight * singular_OI.view_as(self.weight)).sum()
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return torch.dot(self.left_singular, self.weight.flatten(1) @ self.right_singular)
 
     @torch.no_grad()
     def fold(self) -> None:

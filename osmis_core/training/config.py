@@ -91,6 +91,7 @@ class TrainingConfig:
 
 
 PROJECTED: dict[str, Any] = {
+    "learning_rate": 4e-4,
     "betas": (0.0, 0.99),
     "augmentation_probability": 0.0,
     "geometric_augmentation": False,
@@ -98,7 +99,6 @@ PROJECTED: dict[str, Any] = {
     "layout_views": True,
     "mask_sampling_share": 0.3,
     "width_multiplier": 0.5,
-    "noise_map": True,
 }
 """What ``projected`` changes; ``osmis`` is the defaults, as published."""
 

@@ -68,7 +68,7 @@ class Networks:
             )
             self.discriminator = OsmisDiscriminator(shape, area_K)
         for network in (self.generator, self.discriminator):
-            network.to(device).to(memory_format=torch.channels_last)
+            network.to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(requires_grad=False)
         self.trainable = [p for p in self.discriminator.parameters() if p.requires_grad]
         self.adam_generator = torch.optim.Adam(
