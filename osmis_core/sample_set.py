@@ -22,20 +22,19 @@ from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import resize_pair
 from osmis_core.errors import OsmisError
 from osmis_core.export.archive import ArchiveSummary, ExportItem, write_archive
-from osmis_core.export.contact_sheet import SheetText, SheetTile, contact_sheet
-from osmis_core.generation import F32, CoarsePair, Sampler
+from osmis_core.generation import CoarsePair, Sampler
 from osmis_core.metrics.features import load_scoring_network
 from osmis_core.metrics.layout_match import LayoutMatcher
 from osmis_core.metrics.masks import class_faults, layout_diversity
 from osmis_core.metrics.scoring import SourceScorer
 from osmis_core.models.frozen_features import NETWORK_NAME
+from osmis_core.pixels import resize_sample, to_classes, to_grey, to_u8
 from osmis_core.refinement.refiner import Refined, Refiner
 
 Stage = Literal["generating", "refining", "scoring", "packing"]
 OnStage = Callable[[Stage, int, int], None]
 
 COARSE_PNG_LEVEL = 1
-PREVIEW_SAMPLES = 12
 LAYOUT_SAMPLES = 100
 """Masks that the layout metrics of a set are computed on, at most."""
 
@@ -204,7 +203,7 @@ class _SetMaker:
                 image_HWC, mask_HW = refined.image_HWC, refined.mask_HW
                 self.verbatim[i] = refined.verbatim_share
             if self.pair.is_grey:
-                image_HWC = _grey(image_HWC)
+                image_HWC = to_grey(image_HWC)
             for name, array in (("image", image_HWC), ("mask", mask_HW)):
                 file = self.folder / f"{name}-{i:06d}.png"
                 Image.fromarray(array).save(file, compress_level=COARSE_PNG_LEVEL)
@@ -214,11 +213,13 @@ class _SetMaker:
             self.request.inception_weights, self.request.inception_sha256
         )
         height, width = self.output_hw
-        source_HWC, _ = resize_pair(self.pair, height, width)
-        scorer = SourceScorer(network, _to_u8(source_HWC))
+        source_HWC, shares_HWK = resize_pair(self.pair, height, width)
+        scorer = SourceScorer(network, to_u8(source_HWC), to_classes(shares_HWK))
         self.scoring_name = network.name
         self.layer_names, self.left_out = scorer.layer_names, scorer.left_out
-        return np.stack([scorer.distances(self._image(i)) for i in self._told("scoring")])
+        return np.stack(
+            [scorer.distances(self._image(i), self._mask(i)) for i in self._told("scoring")]
+        )
 
     def _items(
         self, distances_NL: np.ndarray[Any, np.dtype[np.float64]], verdicts: list[Verdict]
@@ -297,46 +298,3 @@ class _SetMaker:
     def _mask(self, i: int) -> U8:
         with Image.open(self.folder / f"mask-{i:06d}.png") as mask:
             return np.asarray(mask)
-
-
-def resize_sample(coarse: CoarsePair, output_hw: tuple[int, int]) -> tuple[U8, U8]:
-    """A sample without refinement: bilinear image, argmax of the bilinear class probabilities."""
-    both_HWC = np.concatenate((coarse.image_HWC, coarse.mask_HWK), 2)
-    tensor = torch.from_numpy(both_HWC).permute(2, 0, 1)[None]
-    if tensor.shape[2:] != output_hw:
-        tensor = torch.nn.functional.interpolate(tensor, output_hw, mode="bilinear")
-    image_HWC = tensor[0, :3].permute(1, 2, 0).numpy()
-    mask_HW = tensor[0, 3:].argmax(0).numpy().astype(np.uint8)
-    return _to_u8(image_HWC), mask_HW
-
-
-def preview_sheet(checkpoint: Path, pair: Pair, *, device: str = "auto") -> Image.Image:
-    """The contact sheet of a training in progress: source and samples at training size."""
-    sampler = Sampler(checkpoint, device)
-    size = sampler.config.size
-    output_hw = (2 * size.content_h, 2 * size.content_w)
-    source_HWC, shares_HWK = resize_pair(pair, *output_hw)
-    source = SheetTile(_to_u8(source_HWC), shares_HWK.argmax(2).astype(np.uint8), "source")
-    tiles = []
-    for i, coarse in enumerate(sampler.sample(sampler.config.seed, range(PREVIEW_SAMPLES))):
-        image_HWC, mask_HW = resize_sample(coarse, output_hw)
-        tiles.append(SheetTile(_grey(image_HWC) if pair.is_grey else image_HWC, mask_HW, f"{i}"))
-    planned = sampler.config.steps
-    text = SheetText(
-        title="Learning",
-        subtitle=f"step {sampler.step} of {planned}, before refinement",
-        class_names=pair.class_names,
-    )
-    return contact_sheet(tiles, source, text)
-
-
-def _to_u8(image_HWC: F32) -> U8:
-    rounded = np.rint((image_HWC + 1.0) * 127.5)
-    clipped: U8 = np.clip(rounded, 0, 255).astype(np.uint8)
-    return clipped
-
-
-def _grey(image_HWC: U8) -> U8:
-    """Rec. 601 luma in all three channels, for sources that had one."""
-    luma_HW = np.asarray(Image.fromarray(image_HWC).convert("L"))
-    return np.repeat(luma_HW[..., None], 3, axis=2)

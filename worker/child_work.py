@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,11 +17,11 @@ from osmis_core.data.pair import Pair
 from osmis_core.data.plan import TrainingPlan
 from osmis_core.data.storage import load_normalised
 from osmis_core.metrics import ScoringNetwork, load_scoring_network
+from osmis_core.preview import preview_sheet
 from osmis_core.sample_set import (
     InterruptedSetError,
     SampleSetRequest,
     make_sample_set,
-    preview_sheet,
 )
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import config_from_plan
@@ -90,7 +89,6 @@ class Hooks:
 
 def train(assignment: Assignment, link: Supervised) -> None:
     """Trains on the folder's pair until the end, or until told otherwise."""
-    link.say(_at(Phase.TRAINING))
     pair = load_normalised(assignment.folder)
     link.say(EngineReport(engine=_engine(_scoring(assignment))))
     plan = TrainingPlan.from_dict(assignment.plan)
@@ -101,6 +99,7 @@ def train(assignment: Assignment, link: Supervised) -> None:
         config = replace(config, batch_size=smaller)
         resume = resume and _with_batch_size(resume, smaller)
     link.say(ConfigReport(effective_config=config.to_dict()))
+    link.say(_training_from(resume, config.steps))
     hooks = Hooks(link, pair, assignment)
     options = RunOptions(
         device=assignment.device, checkpoint_seconds=0.8 * assignment.checkpoint_seconds
@@ -229,5 +228,12 @@ def _engine(network: ScoringNetwork) -> Engine:
     )
 
 
-def _at(phase: Phase, **progress: Any) -> ProgressReport:
-    return ProgressReport(phase=phase, progress=PublicProgress(**progress))
+def _training_from(resume: Path | None, planned_steps: int | None) -> ProgressReport:
+    """Where training begins: a resumed one doesn't fall back to zero on the user's screen."""
+    step, total = 0, planned_steps
+    if resume is not None:
+        header = Checkpoint.read(resume, prefixes=())
+        step, total = header.step, header.config.steps or planned_steps
+    fraction = min(1.0, step / total) if total else 0.0
+    progress = PublicProgress(step=step, total=total, fraction=fraction)
+    return ProgressReport(phase=Phase.TRAINING, progress=progress)

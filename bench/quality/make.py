@@ -21,7 +21,7 @@ from osmis_core.training.hooks import Progress
 from osmis_core.training.trainer import train
 
 SAMPLES = 100
-PROTOTYPE_REFINED = 32
+PROTOTYPE_REFINED = 24
 """The prototype refines a sample in 4–20 s; equal counts are judged on every side."""
 
 PROTOTYPE_SIZES = {"coins": (64, 80), "coffee": (64, 96), "davis": (64, 112)}
@@ -72,10 +72,11 @@ def _augmented(run: Run) -> dict[str, object]:
 
 
 class _Hooks:
-    """Keeps the newest checkpoint, never stops."""
+    """Keeps the newest checkpoint; stops when the minutes are over, as the prototype does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, minutes: float) -> None:
         self.path = folder / "checkpoint.safetensors"
+        self._deadline = time.monotonic() + 60 * minutes
         self._told = 0.0
 
     def on_progress(self, progress: Progress) -> None:
@@ -85,8 +86,8 @@ class _Hooks:
             print(f"  step {progress.step} of {progress.total}", flush=True)
 
     def should_stop(self) -> bool:
-        """Never."""
-        return False
+        """When the minutes are over, whatever was planned."""
+        return time.monotonic() > self._deadline
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Replaces the one before."""
@@ -102,7 +103,7 @@ def _ours(run: Run) -> dict[str, object]:
     pair = load_pair(run.pair)
     options = TrainingOptions(max_runtime_seconds=round(run.minutes * 60), seed=run.seed)
     plan = plan_training(pair, options, has_gpu=False)
-    hooks = _Hooks(run.folder)
+    hooks = _Hooks(run.folder, run.minutes)
     result = train(pair, config_from_plan(pair, plan), hooks)
     trained = time.monotonic()
     request = SampleSetRequest(

@@ -71,7 +71,10 @@ def make_run(pair: str, method: Method, seed: int, minutes: float) -> Run:
 def code_hash(method: Method) -> str:
     """Hash of the files that decide a method's set."""
     if method == "ours":
-        files = [p for p in (ROOT / "osmis_core").rglob("*.py") if "metrics" not in p.parts]
+        folders = ("data", "models", "augment", "training", "refinement")
+        core = ROOT / "osmis_core"
+        files = [p for folder in folders for p in (core / folder).rglob("*.py")]
+        files += [core / "losses.py", core / "generation.py"]
     elif method == "prototype":
         files = list((SHARED / "prototype").glob("*.py"))
     else:

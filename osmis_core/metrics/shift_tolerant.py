@@ -3,9 +3,10 @@
 Ghildyal and Liu, "Shift-tolerant Perceptual Similarity Metric" (ECCV 2022). The weights come from
 the package ``stlpips-pytorch`` (BSD-2-Clause, Copyright (c) 2022 Abhijay Ghildyal, Feng Liu). Only
 its weight files are read: importing the package would import IPython and torchsummary. The layers
-are written here from the paper: every stride-2 pooling is a stride-1 maximum followed by a binomial
-low-pass with stride 2, reflected at the border by twice the usual width; AlexNet's first
-convolution has stride 1 and the same low-pass before its activation.
+here are those the weights were trained with: every stride-2 pooling is a stride-1 maximum followed
+by a binomial low-pass with stride 2 (Zhang, "Making Convolutional Networks Shift-Invariant Again",
+2019), reflected at the border by twice the usual width; AlexNet's first convolution has stride 1
+and the same low-pass before its activation.
 """
 
 from __future__ import annotations

@@ -123,10 +123,12 @@ SPOILERS: tuple[Spoiler, ...] = (blurred, shuffled, miscoloured, erased_or_doubl
 def test_spoiled_samples_are_rejected(name: str) -> None:
     image, mask = read(name)
     rng = np.random.default_rng(0)
-    scorer = SourceScorer(load_scoring_network(), image)
-    distances = [scorer.distances(good_sample(image, mask, rng)[0]) for _ in range(GOOD)]
+    scorer = SourceScorer(load_scoring_network(), image, mask)
+    distances = [scorer.distances(*good_sample(image, mask, rng)) for _ in range(GOOD)]
     kinds = [spoil for spoil in SPOILERS for _ in range(OF_EACH_KIND)]
-    distances += [scorer.distances(s(*good_sample(image, mask, rng), rng)) for s in kinds]
+    for spoil in kinds:
+        good_image, good_mask = good_sample(image, mask, rng)
+        distances.append(scorer.distances(spoil(good_image, good_mask, rng), good_mask))
     verdicts = curate(np.stack(distances), 0.15, scorer.layer_names)
     missed = [s.__name__ for s, v in zip(kinds, verdicts[GOOD:], strict=True) if v.kept]
     assert len(kinds) - len(missed) >= MUST_GO, f"kept although spoiled: {missed}"

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from osmis_core.data.pair import Pair
+from osmis_core.preview import preview_sheet
 from osmis_core.sample_set import (
     InterruptedSetError,
     SampleSetRequest,
     SampleSetResult,
     make_sample_set,
-    preview_sheet,
 )
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.trainer import RunOptions, train
