@@ -24,6 +24,8 @@ SUPERSAMPLING = 2
 SMALLEST_OBJECT = 5e-4
 CUT_AT_BORDER_PX = 1
 TRIES = 6
+ROOMY_SHARE = 0.4
+"""Objects whose box covers more of the frame than this are shown smaller than they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +46,12 @@ class ViewOptions:
         zoom_log2: the largest crop, log2 of its magnification.
     """
 
-    rearranged: float = 0.8
+    rearranged: float = 0.9
     moved: float = 0.9
     removed: float = 0.12
     doubled: float = 0.15
-    vertical_std: float = 0.12
-    scale_std_log2: float = 0.25
+    vertical_std: float = 0.15
+    scale_std_log2: float = 0.3
     turn_std_degrees: float = 8.0
     visible: float = 0.7
     overlap: float = 0.1
@@ -145,7 +147,7 @@ class LayoutViews:
             return
         posed = _pose(
             thing,
-            2 ** float(rng.normal(0, self.options.scale_std_log2)),
+            2 ** float(rng.normal(self._room_log2(thing), self.options.scale_std_log2)),
             math.radians(float(rng.normal(0, self.options.turn_std_degrees))),
             mirrored=rng.random() < self.options.mirrored,
         )
@@ -159,6 +161,11 @@ class LayoutViews:
             if _covered(posed, canvas[2], round(top), round(left)) <= self.options.overlap:
                 _composite(posed, canvas, round(top), round(left))
                 return
+
+    def _room_log2(self, thing: _Object) -> float:
+        """Mean size change, log2: an object that fills the frame shrinks, so that it can move."""
+        box_share = thing.alpha_1HW.numel() / (self.height * self.width)
+        return min(0.0, 0.5 * math.log2(ROOMY_SHARE / box_share))
 
     def _frame(
         self, image_CHW: Tensor, mask_KHW: Tensor, rng: np.random.Generator
