@@ -97,7 +97,7 @@ class _ClassReferences:
 
 def _under_class(features_CHW: Tensor, mask_HW: U8, k: int) -> Tensor:
     """The features of the positions whose centre lies in class k, (C, n)."""
-    mask_11HW = torch.from_numpy(np.ascontiguousarray(mask_HW))[None, None].float()
+    mask_11HW = torch.tensor(mask_HW)[None, None].float()
     grid_HW = torch.nn.functional.interpolate(
         mask_11HW, size=features_CHW.shape[1:], mode="nearest-exact"
     )[0, 0]
