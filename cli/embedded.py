@@ -46,7 +46,9 @@ def embedded_service(data_dir: Path, console: Console) -> Iterator[str]:
         log=log,
     )
     try:
-        yield _wait_for_address(process, data_dir, log)
+        with console.status("starting OnePair …"):
+            url = _wait_for_address(process, data_dir, log)
+        yield url
     finally:
         process.terminate()
         try:

@@ -17,6 +17,8 @@ from cli.api import Service, ServiceRefusedError
 from cli.show import JobDisplay
 
 POLL_SECONDS = 0.5
+FIRST_SET_SAMPLES = 100
+"""Of the set that every job makes itself."""
 CANCEL_WAIT_SECONDS = 15.0
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -86,6 +88,12 @@ def run_job(
     """
     job = service.create_job(image, mask, request.fields())
     console.print(f"job {job['id']}", highlight=False)
+    if request.n != FIRST_SET_SAMPLES:
+        console.print(
+            f"It trains and makes its first set of {FIRST_SET_SAMPLES} samples; "
+            f"your set of {request.n} is made after that.",
+            highlight=False,
+        )
     try:
         return _watch(service, job["id"], console)
     except KeyboardInterrupt:
@@ -116,7 +124,8 @@ def fetch_set(
     """
     ready, sample_set = service.samples(job_id, n=n, seed=seed)
     if not ready:
-        with JobDisplay(console) as display:
+        console.print(f"making a set of {n} samples (seed {seed})", highlight=False)
+        with JobDisplay(console, service.url) as display:
             while not ready:
                 _raise_if_ended(sample_set, "The sample set")
                 display.update(sample_set)
@@ -136,7 +145,7 @@ def fetch_set(
 
 
 def _watch(service: Service, job_id: str, console: Console) -> dict[str, Any]:
-    with JobDisplay(console) as display:
+    with JobDisplay(console, service.url) as display:
         while True:
             job = service.job(job_id)
             display.update(job)

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urljoin
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-STAGES = ("preparing", "training", "generating", "refining", "scoring", "packing")
+FAST = 10.0
+"""Steps a second from which on a decimal is noise."""
 
 
 class JobDisplay:
-    """Shows a job's (or set's) phase and progress; on a pipe, one line a stage instead of bars."""
+    """Shows a job's (or set's) phase and progress; on a pipe, one line a stage instead of bars.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: where.
+        url: of the service, to make links complete.
+    """
+
+    def __init__(self, console: Console, url: str) -> None:
+        self._url = url
         self._console = console
         self._is_live = console.is_terminal
         self._bars = Progress(
             TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=32),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[note]:<28}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
             console=console,
             disable=not self._is_live,
         )
@@ -46,6 +54,9 @@ class JobDisplay:
         """Shows the record of a job or set, as the service gave it."""
         for warning in task.get("warnings") or []:
             self._tell_once(f"note: {warning['detail']}")
+        preview = (task.get("links") or {}).get("preview")
+        if preview is not None:
+            self._tell_once(f"watch it learn: {urljoin(f'{self._url}/', preview)}")
         phase = task.get("phase")
         if task.get("status") == "queued":
             position = task.get("queue_position")
@@ -87,14 +98,24 @@ class JobDisplay:
 
 
 def describe(progress: dict[str, Any]) -> str:
-    """Steps, speed and time left in words: ``120/2000, 4.1/s, 7 min left``."""
+    """Steps, speed and time left in words: ``120/2000  4.1/s  7 min left``."""
     parts = []
     step, total = progress.get("step"), progress.get("total")
     if step is not None and total:
         parts.append(f"{step}/{total}")
+    elif step:  # of a time budget that is not yet steps, for the speed is being measured
+        parts.append(f"step {step}")
     if speed := progress.get("steps_per_second"):
-        parts.append(f"{speed:.1f}/s")
+        parts.append(f"{speed:.1f}/s" if speed < FAST else f"{speed:.0f}/s")
     eta = progress.get("eta_seconds")
-    if eta is not None:
-        parts.append(f"{eta:.0f} s left" if eta < 100 else f"{eta / 60:.0f} min left")
-    return ", ".join(parts)
+    if eta is not None and step != total:
+        parts.append(f"{in_words(eta)} left")
+    return "  ".join(parts)
+
+
+def in_words(seconds: float) -> str:
+    """A duration: ``45 s``, ``7 min``, ``3.5 h``, ``2.1 days``."""
+    for size, name, digits in ((86_400, "days", 1), (3_600, "h", 1), (60, "min", 0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{digits}f} {name}"
+    return f"{seconds:.0f} s"

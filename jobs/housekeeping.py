@@ -1,15 +1,22 @@
-"""What every gateway and worker does every ``reap_seconds``, whoever is first."""
+"""What gateways and workers do now and then, whoever is first: reap, ring, sweep."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from jobs.keys import JOBS_PREFIX, is_job_id, task_prefix
+from jobs.errors import StoreAway
+from jobs.keys import JOBS_PREFIX, is_job_id, record_key, task_prefix
 from jobs.objects.base import ObjectStore
 from jobs.queue import Queue
 from jobs.record import Kind, TaskRef
 from jobs.state.answers import ReapReport
 from jobs.state.store import TaskStore
+
+
+def _never() -> bool:
+    return False
 
 
 def run_round(store: TaskStore, objects: ObjectStore, queue: Queue) -> ReapReport:
@@ -31,24 +38,63 @@ def run_round(store: TaskStore, objects: ObjectStore, queue: Queue) -> ReapRepor
     return report
 
 
-def sweep_orphans(store: TaskStore, objects: ObjectStore) -> int:
+def sweep_orphans_if_due(
+    store: TaskStore, objects: ObjectStore, should_stop: Callable[[], bool] = _never
+) -> int | None:
+    """``sweep_orphans``, once in ``sweep_seconds`` and by one process of all that call this.
+
+    A sweep that fails or is stopped is due again; one that dies with its process, a period later.
+
+    Args:
+        store: tells who begins.
+        objects: to be swept.
+        should_stop: asked before each prefix.
+
+    Returns:
+        How many prefixes were deleted; None when no sweep was due.
+
+    Raises:
+        StoreAway: the sweep was cut off.
+    """
+    if not store.begin_orphan_sweep():
+        return None
+    complete = False
+    try:
+        count = sweep_orphans(store, objects, should_stop)
+        complete = not should_stop()
+    finally:
+        if not complete:
+            with suppress(StoreAway):
+                store.abandon_orphan_sweep()
+    return count
+
+
+def sweep_orphans(
+    store: TaskStore, objects: ObjectStore, should_stop: Callable[[], bool] = _never
+) -> int:
     """Delete prefixes that belong to no record and are older than ``orphan_seconds``.
 
-    These are inputs whose CREATE never came, and jobs lost with Valkey before they ended. Run it
-    about once a day, and after ``rebuild``, never before.
+    These are inputs whose CREATE never came, and jobs lost with Valkey before they ended. Jobs
+    lost after their end have a final record among their objects; they wait for ``rebuild``.
 
     Returns:
         How many prefixes were deleted.
     """
-    youngest = datetime.now(UTC) - timedelta(seconds=store.settings.orphan_seconds)
     count = 0
     for job_id in filter(is_job_id, objects.children(JOBS_PREFIX)):
-        prefix = task_prefix(TaskRef(job_id))
-        if store.get_job(job_id) is not None:
-            continue
-        newest = max((info.modified_at for info in objects.list(prefix)), default=None)
-        if newest is None or newest > youngest:
-            continue
-        objects.delete_prefix(prefix)
-        count += 1
+        if should_stop():
+            break
+        if _is_orphan(store, objects, TaskRef(job_id)):
+            objects.delete_prefix(task_prefix(TaskRef(job_id)))
+            count += 1
     return count
+
+
+def _is_orphan(store: TaskStore, objects: ObjectStore, ref: TaskRef) -> bool:
+    if store.get_job(ref.job_id) is not None:
+        return False
+    youngest = datetime.now(UTC) - timedelta(seconds=store.settings.orphan_seconds)
+    newest = max((info.modified_at for info in objects.list(task_prefix(ref))), default=None)
+    if newest is None or newest > youngest:
+        return False
+    return store.is_deleted(ref) or objects.head(record_key(ref)) is None

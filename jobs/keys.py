@@ -175,6 +175,11 @@ class ValkeyKeys:
         return f"{self.tag}:leases"
 
     @property
+    def orphan_sweep(self) -> str:
+        """Exists from the begin of a sweep of orphans until the next one is due."""
+        return f"{self.tag}:orphan_sweep"
+
+    @property
     def dead(self) -> str:
         """List of tasks given up after too many strikes or losses."""
         return f"{self.tag}:dead"

@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     events_kept: int = Field(default=5_000, ge=1)
     events_after_end_seconds: PositiveSeconds = 86_400.0
     orphan_seconds: PositiveSeconds = 86_400.0
+    sweep_delay_seconds: PositiveSeconds = Field(
+        default=300.0, description="From a gateway's start to its first sweep of orphans."
+    )
+    sweep_seconds: PositiveSeconds = Field(
+        default=86_400.0, description="Between two sweeps of orphans, by whichever gateway."
+    )
 
     # limits
     max_upload_bytes: int = Field(default=64 * 1024 * 1024, ge=1)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from jobs.settings import Settings, load_settings
+from service.background import housekeeping
 from service.body_limit import BodyLimitProblems
 from service.context import open_services
 from service.documentation import DESCRIPTION, install_openapi
@@ -61,7 +62,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_services(app.state.settings) as services:
         app.state.services = services
-        yield
+        async with housekeeping(services):
+            yield
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,12 +10,9 @@ from typing import Annotated
 
 import redis
 import redis.asyncio
-import structlog
 from fastapi import Depends, Request
 from fastapi import Path as PathParameter
 
-from jobs.errors import JobsError
-from jobs.housekeeping import run_round
 from jobs.keys import is_job_id, is_set_id
 from jobs.objects import ObjectStore, open_store
 from jobs.queue import Queue
@@ -25,7 +21,6 @@ from jobs.state import AsyncTaskReader, TaskStore, connect, connect_async
 from service.decoder import Decoder, DecoderOptions
 from service.problems import ProblemError
 
-_LOG = structlog.get_logger(__name__)
 _NVIDIA_DEVICE = Path("/dev/nvidiactl")
 
 
@@ -85,25 +80,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             )
         ),
     )
-    housekeeping = asyncio.create_task(_housekeeping(services))
     try:
         yield services
     finally:
-        housekeeping.cancel()
-        await asyncio.gather(housekeeping, return_exceptions=True)
         queue.close()
         client.close()
         await async_client.aclose()
-
-
-async def _housekeeping(services: Services) -> None:
-    """REAP and ring every ``reap_seconds``; whoever is first in a round does its work."""
-    while True:
-        await asyncio.sleep(services.settings.reap_seconds)
-        try:
-            await asyncio.to_thread(run_round, services.tasks, services.objects, services.queue)
-        except (JobsError, OSError) as error:
-            _LOG.warning("housekeeping_failed", error=repr(error))
 
 
 def _services(request: Request) -> Services:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -178,7 +179,9 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(_request: Request, error: HTTPException) -> JSONResponse:
         code = _CODE_OF_STATUS.get(error.status_code, "internal_error")
-        detail = "" if code == "too_large" else str(error.detail)
+        # The framework's bare phrases ("Not Found") say less than our own titles.
+        is_bare = code == "too_large" or error.detail == HTTPStatus(error.status_code).phrase
+        detail = "" if is_bare else str(error.detail)
         return problem_response(ProblemError(code, detail, headers=dict(error.headers or {})))
 
     @app.exception_handler(JobsError)

@@ -116,7 +116,6 @@ class SeaweedFS:
             if self.process.poll() is not None:
                 raise RuntimeError((self.folder / "weed.log").read_text()[-2_000:])
             try:
-                store.ensure_bucket()
                 store.put_bytes("ready", b"ready")
                 store.get_bytes("ready")
             except StoreAway:

@@ -16,7 +16,16 @@ from worker.app import app
 def main(arguments: list[str]) -> None:
     """Runs until SIGTERM."""
     queue = arguments[0] if arguments else os.environ.get("ONEPAIR_QUEUE", JOBS_QUEUE)
-    options = ["worker", "--queues", queue, "--hostname", f"{queue}@%h", "--loglevel", "WARNING"]
+    options = [
+        "--quiet",
+        "worker",
+        "--queues",
+        queue,
+        "--hostname",
+        f"{queue}@%h",
+        "--loglevel",
+        "WARNING",
+    ]
     app.worker_main([*options, "--without-gossip", "--without-mingle", "--without-heartbeat"])
 
 

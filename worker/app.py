@@ -15,6 +15,7 @@ from celery import bootsteps, signals
 from jobs.queue import RUN_JOB, RUN_SET, celery_config
 from jobs.record import TaskRef
 from jobs.settings import load_settings
+from worker.logs import LogSettings, configure_logging
 from worker.runtime import Runtime, broker_url
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ class RuntimeStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, parent: Any) -> None:
         """The worker is up: ``parent`` is Celery's WorkController."""
         queues = "-".join(sorted(parent.app.amqp.queues.consume_from))
+        log.info("worker_starts", queues=queues)
         parent.onepair = Runtime(load_settings(), queues)
         parent.app.onepair = parent.onepair
         signals.worker_shutting_down.connect(_on_shutdown, weak=False)
@@ -48,10 +50,17 @@ def create_app() -> celery.Celery:
     settings = load_settings()
     made = celery.Celery("onepair", set_as_current=False)
     made.conf.update(celery_config(settings, broker_url(settings)))
+    made.conf.update(worker_redirect_stdouts=False)  # would wrap each line of ours in one of its
     made.steps["worker"].add(RuntimeStep)
     for name in (RUN_JOB, RUN_SET):
         made.task(_ring, name=name, bind=True, ignore_result=True)
     return made
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_details: Any) -> None:
+    """In place of Celery's own set-up, which it leaves out when somebody listens here."""
+    configure_logging(load_settings(), LogSettings().log_format)
 
 
 def _ring(self: celery.Task, address: str) -> None:

@@ -8,14 +8,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
 from jobs.errors import ObjectMissing
-from jobs.objects import ObjectStore
 from jobs.record import (
     Checkpoint,
     JobFailure,
@@ -23,12 +20,10 @@ from jobs.record import (
     Phase,
     Progress,
     Status,
-    TaskRef,
 )
-from jobs.settings import Settings
-from jobs.state import Claim, Outcome, TaskStore
-from jobs.terminal import archive_record, discard_attempt, settle
-from worker.child_process import ChildProcess, oom_kills
+from jobs.state import Claim, Outcome
+from jobs.terminal import discard_attempt, settle
+from worker.child_process import ChildProcess, child_environment, oom_kills
 from worker.child_run import ChildRun
 from worker.courier import Courier
 from worker.endings import (
@@ -42,6 +37,7 @@ from worker.hang_watch import HangWatch
 from worker.lease import Lease, LeaseLostError
 from worker.protocol import Assignment, Ending, FailureReport, StoppedReport
 from worker.transfers import Transfers
+from worker.workshop import Workshop, archive_first_set, archive_if_ended
 
 log = structlog.get_logger(__name__)
 
@@ -49,27 +45,6 @@ T = TypeVar("T")
 WAIT_SECONDS = 0.2
 LESS_MEMORY = "less_memory"
 LOG_FILE = "child.log"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workshop:
-    """What all attempts of a worker share.
-
-    Attributes:
-        settings: of the process.
-        store: the state machine.
-        objects: the object store.
-        child_command: program and arguments of the child, before the assignment's path.
-        folder: attempts get folders of their own in it.
-        stop_seconds: how long a child may take to stop when the worker shuts down.
-    """
-
-    settings: Settings
-    store: TaskStore
-    objects: ObjectStore
-    child_command: tuple[str, ...]
-    folder: Path
-    stop_seconds: float = 20.0
 
 
 class Attempt(ABC):
@@ -132,7 +107,10 @@ class Attempt(ABC):
         """
         kills_before = oom_kills()
         child = ChildProcess(
-            self.shop.child_command, assignment(self.is_smaller), self.folder / LOG_FILE
+            self.shop.child_command,
+            assignment(self.is_smaller),
+            self.folder / LOG_FILE,
+            env=child_environment(self.shop.settings.data_dir / "cache"),
         )
         ending = ChildRun(
             child,
@@ -144,6 +122,8 @@ class Attempt(ABC):
         ).run()
         self.settle_courier()
         match ending:
+            case None if self.stopping.is_set() and not child.was_killed_by_others:
+                raise ShutdownRequestedError  # it took too long to stop, which is not its fault
             case None if _ran_out_of_memory(child, kills_before):
                 return self._run_smaller(assignment)
             case None:
@@ -311,20 +291,6 @@ class Attempt(ABC):
         if not upload.done() or upload.exception() is not None:
             return failure
         return failure.model_copy(update={"log_key": key})
-
-
-def archive_if_ended(shop: Workshop, ref: TaskRef) -> None:
-    """Stores a task's record if it is terminal."""
-    record = shop.store.get(ref)
-    if record is not None and record.status.terminal:
-        archive_record(shop.objects, record)
-
-
-def archive_first_set(shop: Workshop, job_id: str) -> None:
-    """Stores the record of the set that the job's own run has made, if there is one."""
-    job = shop.store.get_job(job_id)
-    if job is not None and job.first_set_id is not None:
-        archive_if_ended(shop, TaskRef(job_id, job.first_set_id))
 
 
 def _ran_out_of_memory(child: ChildProcess, kills_before: int | None) -> bool:

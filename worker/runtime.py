@@ -19,9 +19,9 @@ from jobs.queue import Queue
 from jobs.record import TaskRef
 from jobs.settings import Settings
 from jobs.state import ReapReport, TaskStore, connect
-from worker.attempt import Workshop, archive_first_set, archive_if_ended
 from worker.health import beat_file
 from worker.supervisor import Supervisor
+from worker.workshop import Workshop, archive_first_set, archive_if_ended
 
 log = structlog.get_logger(__name__)
 

@@ -13,8 +13,8 @@ import structlog
 from jobs.errors import JobsError, StoreAway, StoreFull
 from jobs.record import JobFailure, Kind, TaskRef
 from jobs.state import Claim
-from worker.attempt import Workshop
 from worker.job_attempt import JobAttempt, SetAttempt
+from worker.workshop import Workshop
 
 log = structlog.get_logger(__name__)
 

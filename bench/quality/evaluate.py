@@ -23,7 +23,7 @@ from osmis_core.metrics import (
 )
 from osmis_core.metrics.unet import UnetOptions, mean_iou, train_unet
 
-JUDGED = 24
+JUDGED = 12
 """Samples judged of every set: what the prototype can refine in reasonable time."""
 UNET_REPEATS = 3
 

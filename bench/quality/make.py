@@ -21,7 +21,7 @@ from osmis_core.training.hooks import Progress
 from osmis_core.training.trainer import train
 
 SAMPLES = 100
-PROTOTYPE_REFINED = 24
+PROTOTYPE_REFINED = 12
 """The prototype refines a sample in 4–20 s; equal counts are judged on every side."""
 
 PROTOTYPE_SIZES = {"coins": (64, 80), "coffee": (64, 96), "davis": (64, 112)}

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ClientError
 
-from jobs.errors import ObjectMissing, StoreAway, StoreFull
+from jobs.errors import ObjectMissing, StoreAway
 from jobs.keys import check_object_key, check_object_prefix
 from jobs.objects.base import CHUNK_BYTES, OCTETS, ObjectInfo
+from jobs.objects.s3_errors import MISSING, NO_BUCKET, error_code, s3_errors
 from jobs.settings import Settings
 
-_MISSING = {"404", "NoSuchKey", "NotFound"}
 _TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
-_FULL = {"507", "XMinioStorageFull", "InsufficientStorage", "QuotaExceeded"}
-_DELETE_AT_ONCE = 1_000
+_BUCKET_TAKEN = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
+_DEFAULT_REGION = "us-east-1"  # the one region that must not be named when a bucket is created
+PAGE_SIZE = 1_000  # the most that S3 lists or deletes at once
+Reply = TypeVar("Reply")
 
 
 def client_config() -> Config:
@@ -40,19 +42,27 @@ def client_config() -> Config:
 
 
 class S3Store:
-    """An ``ObjectStore`` in one bucket.
+    """An ``ObjectStore`` in one bucket, which is created by the first write to a fresh server.
 
     Two clients: the internal endpoint does the work; the public one only signs URLs, because the
     host is part of what is signed.
     """
 
-    def __init__(self, client: Any, bucket: str, *, presigner: Any | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        bucket: str,
+        *,
+        presigner: Any | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._presigner = presigner
+        self._page_size = page_size
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> S3Store:
+    def from_settings(cls, settings: Settings, *, page_size: int = PAGE_SIZE) -> S3Store:
         """The bucket that the settings name; nothing is sent yet."""
         access, secret = settings.s3_access_key, settings.s3_secret_key
         session = boto3.session.Session(
@@ -66,34 +76,34 @@ class S3Store:
             presigner = session.client(
                 "s3", endpoint_url=settings.s3_public_url, config=client_config()
             )
-        return cls(client, settings.s3_bucket, presigner=presigner)
+        return cls(client, settings.s3_bucket, presigner=presigner, page_size=page_size)
 
     def ensure_bucket(self) -> None:
-        """Create the bucket if it is missing (set-up and tests; a deployment brings its own)."""
-        with _s3_errors():
+        """Create the bucket if it is missing. Writes and ``ping`` do so by themselves."""
+        with s3_errors():
             try:
                 self._client.head_bucket(Bucket=self._bucket)
             except ClientError as error:
-                if _code(error) not in _MISSING | {"NoSuchBucket"}:
+                if error_code(error) not in MISSING:
                     raise
-                self._client.create_bucket(Bucket=self._bucket)
+                self._create_bucket()
 
     def put_file(self, key: str, path: Path, *, content_type: str = OCTETS) -> ObjectInfo:
         """See ``ObjectStore``; large files go in parts."""
         check_object_key(key)
-        with _s3_errors(key):
-            self._client.upload_file(
-                str(path), self._bucket, key, ExtraArgs={"ContentType": content_type}
+        with s3_errors(key):
+            self._in_bucket(
+                lambda: self._client.upload_file(
+                    str(path), self._bucket, key, ExtraArgs={"ContentType": content_type}
+                )
             )
             return self._head(key)
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str = OCTETS) -> ObjectInfo:
         """See ``ObjectStore``."""
         check_object_key(key)
-        with _s3_errors(key):
-            self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type
-            )
+        with s3_errors(key):
+            self._put(key, data, content_type)
             return self._head(key)
 
     def put_if_absent(self, key: str, data: bytes, *, content_type: str = OCTETS) -> bool:
@@ -103,17 +113,11 @@ class S3Store:
         success: so a refusal is followed by a look at what is there.
         """
         check_object_key(key)
-        with _s3_errors(key):
+        with s3_errors(key):
             try:
-                self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=key,
-                    Body=data,
-                    ContentType=content_type,
-                    IfNoneMatch="*",
-                )
+                self._put(key, data, content_type, IfNoneMatch="*")
             except ClientError as error:
-                if _code(error) not in _TAKEN:
+                if error_code(error) not in _TAKEN:
                     raise
                 return self._head(key).size_bytes == len(data) and self.get_bytes(key) == data
         return True
@@ -127,7 +131,7 @@ class S3Store:
         check_object_key(key)
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            with _s3_errors(key):
+            with s3_errors(key):
                 self._client.download_file(self._bucket, key, str(partial))
                 info = self._head(key)
             partial.replace(path)
@@ -145,11 +149,11 @@ class S3Store:
         request: dict[str, Any] = {"Bucket": self._bucket, "Key": key}
         if start > 0 or end is not None:
             request["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        with _s3_errors(key):
+        with s3_errors(key):
             try:
                 body = self._client.get_object(**request)["Body"]
             except ClientError as error:
-                if _code(error) in {"416", "InvalidRange"}:
+                if error_code(error) in {"416", "InvalidRange"}:
                     return iter(())
                 raise
         return _chunks(body, chunk_bytes)
@@ -158,7 +162,7 @@ class S3Store:
         """See ``ObjectStore``."""
         check_object_key(key)
         try:
-            with _s3_errors(key):
+            with s3_errors(key):
                 return self._head(key)
         except ObjectMissing:
             return None
@@ -185,15 +189,15 @@ class S3Store:
     def delete(self, key: str) -> None:
         """See ``ObjectStore``."""
         check_object_key(key)
-        with _s3_errors():
+        with s3_errors(), _empty_without_bucket():
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def delete_prefix(self, prefix: str) -> int:
         """See ``ObjectStore``."""
         keys = [info.key for info in self.list(prefix)]
-        for start in range(0, len(keys), _DELETE_AT_ONCE):
-            batch = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
-            with _s3_errors():
+        for start in range(0, len(keys), self._page_size):
+            batch = [{"Key": key} for key in keys[start : start + self._page_size]]
+            with s3_errors():
                 reply = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
                 )
@@ -221,8 +225,37 @@ class S3Store:
 
     def ping(self) -> None:
         """See ``ObjectStore``: reads; a health check that only asks the server lies for a while."""
-        with _s3_errors():
-            self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+        with s3_errors():
+            self._in_bucket(lambda: self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1))
+
+    def _put(self, key: str, data: bytes, content_type: str, **conditions: str) -> None:
+        self._in_bucket(
+            lambda: self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **conditions
+            )
+        )
+
+    def _in_bucket(self, call: Callable[[], Reply]) -> Reply:
+        """Run ``call``; on a server that has no such bucket yet, create it and run it again."""
+        try:
+            return call()
+        except (ClientError, S3UploadFailedError) as error:
+            if NO_BUCKET not in str(error):
+                raise
+        self._create_bucket()
+        return call()
+
+    def _create_bucket(self) -> None:
+        request: dict[str, Any] = {"Bucket": self._bucket}
+        if self._client.meta.region_name != _DEFAULT_REGION:
+            place = {"LocationConstraint": self._client.meta.region_name}
+            request["CreateBucketConfiguration"] = place
+        try:
+            self._client.create_bucket(**request)
+        except ClientError as error:
+            # Another process was quicker. One that isn't ours is refused by the next call.
+            if error_code(error) not in _BUCKET_TAKEN:
+                raise
 
     def _head(self, key: str) -> ObjectInfo:
         found = self._client.head_object(Bucket=self._bucket, Key=key)
@@ -234,40 +267,25 @@ class S3Store:
         )
 
     def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
-        with _s3_errors():
+        pages = {"PageSize": self._page_size}
+        with s3_errors(), _empty_without_bucket():
             paginator = self._client.get_paginator("list_objects_v2")
-            yield from paginator.paginate(Bucket=self._bucket, **request)
+            yield from paginator.paginate(Bucket=self._bucket, PaginationConfig=pages, **request)
+
+
+@contextmanager
+def _empty_without_bucket() -> Iterator[None]:
+    """Where there is no bucket yet there is nothing to list or delete."""
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) != NO_BUCKET:
+            raise
 
 
 def _chunks(body: Any, chunk_bytes: int) -> Iterator[bytes]:
     try:
-        with _s3_errors():
+        with s3_errors():
             yield from body.iter_chunks(chunk_bytes)
     finally:
         body.close()
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-@contextmanager
-def _s3_errors(key: str | None = None) -> Iterator[None]:
-    """Turn boto3's errors into the store's; ``key`` was to be read or written."""
-    try:
-        yield
-    except ClientError as error:
-        code = _code(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if key is not None and code in _MISSING:
-            raise ObjectMissing(f"no object {key}") from error
-        if code in _FULL or status == 507:
-            raise StoreFull("the object store has no room left") from error
-        raise StoreAway(f"the object store refused: {code}") from error
-    except S3UploadFailedError as error:
-        # Multipart uploads wrap their cause; its text has the code.
-        if any(word in str(error) for word in _FULL):
-            raise StoreFull("the object store has no room left") from error
-        raise StoreAway("the upload to the object store failed") from error
-    except (BotoCoreError, HTTPClientError) as error:
-        raise StoreAway("the object store does not answer") from error

@@ -7,6 +7,7 @@ import json
 from jobs.record import Job, SampleSet, TaskRef
 from jobs.state.answers import Answer, ReapReport
 from jobs.state.codec import encode, to_microseconds
+from jobs.state.connection import valkey_errors
 from jobs.state.requests import ClientEvents
 from jobs.state.work import WorkerEvents
 
@@ -37,6 +38,17 @@ class TaskStore(ClientEvents, WorkerEvents):
     def swept(self, ref: TaskRef) -> None:
         """SWEPT: a deleted task's objects are gone; a set may be asked for again."""
         self._run("swept", str(ref))
+
+    def begin_orphan_sweep(self) -> bool:
+        """Whether a sweep of orphans is due; true for one caller in ``sweep_seconds``."""
+        period_ms = max(1, round(self.settings.sweep_seconds * 1e3))
+        with valkey_errors():
+            return bool(self.client.set(self.keys.orphan_sweep, "1", nx=True, px=period_ms))
+
+    def abandon_orphan_sweep(self) -> None:
+        """The begun sweep was cut off: it is due again."""
+        with valkey_errors():
+            self.client.delete(self.keys.orphan_sweep)
 
     def restore(self, record: Job | SampleSet) -> bool:
         """RESTORE a terminal record after a total loss of Valkey; False when it is there already.

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from jobs.errors import ValkeyBusy, ValkeyFailed
 from jobs.state.connection import celery_url
@@ -146,7 +148,9 @@ class EmbeddedValkey:
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        with redis.Redis(unix_socket_path=str(self.socket_path)) as client:
+        # No retries: their pauses are longer than the server's start.
+        retry = Retry(NoBackoff(), 0)
+        with redis.Redis(unix_socket_path=str(self.socket_path), retry=retry) as client:
             while time.monotonic() < deadline:
                 if process.poll() is not None:
                     raise ValkeyFailed(f"valkey-server ended at once: {self._last_log_line()}")

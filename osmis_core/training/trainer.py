@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -15,9 +16,11 @@ from osmis_core.training.checkpoint import Checkpoint, load_optimiser, optimiser
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.hooks import Progress, TrainerHooks
 from osmis_core.training.step import Optimisation, StepLosses
+from osmis_core.training.threads import ThreadChoice
 
-WARM_UP_STEPS = 3
 CALIBRATION_STEPS = 24
+RECENT_STEPS = 10
+REPLAN_STEPS = 50
 OVERRUN = 1.25
 """A training stops at this multiple of its time budget, should the machine have slowed down."""
 FINITE_CHECK_STEPS = 50
@@ -29,11 +32,14 @@ class RunOptions:
 
     Attributes:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads; None tries all and one, and keeps the faster. Only a fixed number
+            gives the same bytes in every run.
         progress_seconds: between calls of ``on_progress``.
         checkpoint_seconds: between calls of ``save_checkpoint``.
     """
 
     device: str = "auto"
+    threads: int | None = None
     progress_seconds: float = 0.5
     checkpoint_seconds: float = 25.0
 
@@ -107,6 +113,8 @@ class _Run:
             self._restore(checkpoint)
         self.started = self.reported = self.saved = time.monotonic()
         self.step_seconds: deque[float] = deque(maxlen=50)
+        self.threads = ThreadChoice(options.threads, on_cpu=device.type == "cpu")
+        self.began_at_step = self.step
 
     def until_done(self) -> TrainResult:
         reason = "completed"
@@ -115,6 +123,7 @@ class _Run:
             losses = self.optimisation.run(self.step)
             self.step += 1
             self.step_seconds.append(time.monotonic() - began)
+            self.threads.after_step(self.step_seconds[-1])
             self._plan_steps()
             if self.step % FINITE_CHECK_STEPS == 0:
                 _check_finite(losses, self.step)
@@ -138,14 +147,26 @@ class _Run:
         return budget is not None and self._seconds() > OVERRUN * budget
 
     def _plan_steps(self) -> None:
-        """Turns the time budget into steps, once the speed is known."""
-        if self.config.steps is not None or self.step < WARM_UP_STEPS + CALIBRATION_STEPS:
+        """Turns the time budget into steps, once the speed is known.
+
+        The plan follows the machine's speed until the mask phase ends, since the first steps
+        may have met a busy machine; from then on it stands.
+        """
+        budget, planned = self.config.budget_seconds, self.config.steps
+        if budget is None or not self._is_time_to_plan():
             return
-        typical = sorted(list(self.step_seconds)[WARM_UP_STEPS:])[CALIBRATION_STEPS // 2]
-        budget = self.config.budget_seconds or 0.0
+        if planned is not None and self.step >= self.config.mask_sampling_steps:
+            return
+        timed = list(self.step_seconds)
+        typical = statistics.median(timed[-RECENT_STEPS:])
         steps = self.step + max(1, int((budget - self._seconds()) / typical))
         self.config = replace(self.config, steps=steps)
         self.optimisation.config = self.config
+
+    def _is_time_to_plan(self) -> bool:
+        if self.config.steps is None:
+            return self.threads.settled and self.step - self.began_at_step >= CALIBRATION_STEPS
+        return self.step % REPLAN_STEPS == 0
 
     def _tell(self, losses: StepLosses) -> None:
         now = time.monotonic()
@@ -180,7 +201,11 @@ class _Run:
         }
         tensors |= optimiser_tensors(nets.adam_generator, "adam_generator")
         tensors |= optimiser_tensors(nets.adam_discriminator, "adam_discriminator")
-        extra = {"seconds": self._seconds(), "stopped_because": stopped_because}
+        extra = {
+            "seconds": self._seconds(),
+            "stopped_because": stopped_because,
+            "threads": torch.get_num_threads(),
+        }
         return Checkpoint(step=self.step, config=self.config, tensors=tensors, extra=extra)
 
     def _restore(self, checkpoint: Checkpoint) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ QUICK = {
     "ONEPAIR_REAP_LOCK_SECONDS": "0.5",
     "ONEPAIR_RING_AGAIN_SECONDS": "2",
     "ONEPAIR_RETRY_BASE_SECONDS": "0.5",
-    "ONEPAIR_CHECKPOINT_SECONDS": "1",
+    "ONEPAIR_CHECKPOINT_SECONDS": "3",
     "OMP_NUM_THREADS": "1",
 }
 # Small on purpose: what is tested is the way of a job, not its pictures.
@@ -123,26 +124,22 @@ class Served:
 
         return wait_until(ended, seconds)
 
-    def part(self, *words: str) -> int:
-        """Id of the one process below the service whose command line has all these words."""
-        found = [
-            pid
-            for pid, line in descendants(self.process.pid).items()
-            if all(word in line for word in words)
-        ]
+    def part(self, words: str) -> int:
+        """Id of the one process below the service whose command line has these words."""
+        found = [pid for pid, line in descendants(self.process.pid).items() if words in line]
         assert len(found) == 1, descendants(self.process.pid)
         return found[0]
 
-    def training_steps(self, job_id: str) -> list[int]:
-        """Steps in the order in which the job's events told them."""
+    def events(self, job_id: str) -> list[dict[str, Any]]:
+        """All that has happened to a job, oldest first."""
+        found: list[dict[str, Any]] = []
         headers = {"Accept": "application/json"}
-        answer = self.request("GET", f"/jobs/{job_id}/events", headers=headers).json()
-        events = answer if isinstance(answer, list) else answer["items"]
-        return [
-            event["data"]["progress"]["step"]
-            for event in events
-            if event["type"] == "progress" and event["data"]["phase"] == "training"
-        ]
+        while True:
+            page = self.request("GET", f"/jobs/{job_id}/events", headers=headers).json()
+            if not page["items"]:
+                return found
+            found += page["items"]
+            headers["Last-Event-ID"] = found[-1]["id"]
 
 
 def start(data_dir: Path, **changes: str) -> Served:
@@ -165,11 +162,28 @@ def start(data_dir: Path, **changes: str) -> Served:
     return Served(process, data_dir, json.loads(address.read_text())["url"])
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    service = start(tmp_path / "data")
+@contextmanager
+def serving(folder: Path) -> Iterator[Served]:
+    """A service on a fresh data folder; nothing of it is left at the end."""
+    service = start(folder / "data")
     try:
         yield service
     finally:
+        parts = descendants(service.process.pid)
         service.process.send_signal(signal.SIGTERM)
         service.process.wait(90)
+        assert not set(parts) & set(processes())
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A service of the test's own, to stop or kill."""
+    with serving(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One service for all tests that leave it running."""
+    with serving(tmp_path_factory.mktemp("shared")) as service:
+        yield service

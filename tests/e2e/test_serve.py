@@ -18,9 +18,9 @@ from tests.e2e.conftest import (
 )
 
 
-def test_a_second_service_on_the_same_data_folder_is_refused(served: Served) -> None:
+def test_a_second_service_on_the_same_data_folder_is_refused(shared: Served) -> None:
     second = subprocess.run(
-        command("serve", "--data-dir", str(served.data_dir), "--port", "0"),
+        command("serve", "--data-dir", str(shared.data_dir), "--port", "0"),
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -31,8 +31,8 @@ def test_a_second_service_on_the_same_data_folder_is_refused(served: Served) -> 
 
     assert second.returncode == 1
     assert "already runs" in second.stderr
-    assert served.url in second.stderr
-    assert served.request("GET", "/readyz").is_success
+    assert shared.url in second.stderr
+    assert shared.request("GET", "/readyz").is_success
 
 
 def test_sigterm_stops_everything_together(tmp_path: Path, served: Served) -> None:
@@ -55,25 +55,25 @@ def test_no_orphans_after_the_service_is_killed(served: Served) -> None:
     wait_until(lambda: not set(parts) & set(processes()), 10)
 
 
-def test_a_part_that_dies_is_started_again(served: Served) -> None:
-    killed = served.part("worker", "sets")
+def test_a_part_that_dies_is_started_again(shared: Served) -> None:
+    killed = shared.part("-m worker sets")
 
     os.kill(killed, signal.SIGKILL)
 
     def came_back() -> bool:
-        workers = [p for p, line in descendants(served.process.pid).items() if "sets" in line]
+        workers = [p for p, line in descendants(shared.process.pid).items() if "sets" in line]
         return len(workers) == 1 and workers[0] != killed
 
     wait_until(came_back, 20)
-    log = (served.data_dir.parent / "serve.log").read_text()
+    log = (shared.data_dir.parent / "serve.log").read_text()
     assert "worker-sets was killed by SIGKILL; starting it again" in log
 
 
-def test_wrong_input_is_told_with_its_hint_and_exit_code_2(served: Served, tmp_path: Path) -> None:
+def test_wrong_input_is_told_with_its_hint_and_exit_code_2(shared: Served, tmp_path: Path) -> None:
     text = tmp_path / "image.png"
     text.write_text("no image")
     refused = subprocess.run(
-        command("run", str(text), str(text), "-o", str(tmp_path / "out"), "--url", served.url),
+        command("run", str(text), str(text), "-o", str(tmp_path / "out"), "--url", shared.url),
         cwd=ROOT,
         env=environment(),
         capture_output=True,

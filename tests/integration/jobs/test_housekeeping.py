@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
+from pydantic import SecretStr
 
-from jobs.housekeeping import run_round, sweep_orphans
+from jobs.errors import StoreAway
+from jobs.housekeeping import run_round, sweep_orphans, sweep_orphans_if_due
 from jobs.keys import attempt_prefix, input_key, new_job_id, record_key, task_prefix
 from jobs.objects import FolderStore
+from jobs.objects.s3 import S3Store
 from jobs.queue import Queue
 from jobs.record import Kind, SampleSetRequest, Status, TaskRef
 from jobs.settings import Settings
@@ -37,6 +40,12 @@ def queued(store: TaskStore) -> TaskRef:
     new = new_job()
     store.create_job(new)
     return TaskRef(new.id)
+
+
+def put_old(objects: FolderStore, key: str) -> None:
+    """An object that was written longer ago than ``orphan_seconds``."""
+    objects.put_bytes(key, b"x")
+    os.utime(objects.root / key, (time.time() - 90_000,) * 2)
 
 
 def wait_out_the_lock() -> None:
@@ -148,13 +157,58 @@ def test_what_is_over_its_retention_goes(
 
 def test_orphans_are_swept_when_they_are_old(store: TaskStore, objects: FolderStore) -> None:
     kept, old, young = queued(store).job_id, new_job_id(), new_job_id()
-    for job_id in (kept, old, young):
-        objects.put_bytes(input_key(job_id, "image.png"), b"image")
+    objects.put_bytes(input_key(young, "image.png"), b"image")
     for job_id in (kept, old):
-        path: Path = objects.root / input_key(job_id, "image.png")
-        os.utime(path, (time.time() - 90_000,) * 2)
+        put_old(objects, input_key(job_id, "image.png"))
     assert sweep_orphans(store, objects) == 1
     assert set(objects.children("jobs/")) == {kept, young}
+
+
+def test_what_rebuild_can_restore_is_no_orphan(store: TaskStore, objects: FolderStore) -> None:
+    """After a loss of Valkey a sweep may come before the operator's rebuild."""
+    lost, deleted = TaskRef(new_job_id()), queued(store)
+    for ref in (lost, deleted):
+        put_old(objects, record_key(ref))
+    store.delete(deleted)
+    assert sweep_orphans(store, objects) == 1
+    assert list(objects.children("jobs/")) == [lost.job_id]
+
+
+def test_one_sweep_in_a_period_by_one_process(
+    store: TaskStore, objects: FolderStore, client: redis.Redis
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: sweep_orphans_if_due(store, objects), range(8)))
+    assert sorted(results, key=str) == [0] + [None] * 7
+    left_ms = client.pttl(store.keys.orphan_sweep)
+    assert isinstance(left_ms, int)
+    assert 86_390_000 < left_ms <= 86_400_000
+    client.delete(store.keys.orphan_sweep)
+    assert sweep_orphans_if_due(store, objects) == 0
+
+
+def test_a_sweep_that_was_stopped_is_due_again(store: TaskStore, objects: FolderStore) -> None:
+    for job_id in (new_job_id(), new_job_id()):
+        put_old(objects, input_key(job_id, "image.png"))
+    answers = iter([False, True, True])
+    assert sweep_orphans_if_due(store, objects, lambda: next(answers)) == 1
+    assert sweep_orphans_if_due(store, objects) == 1
+    assert sweep_orphans_if_due(store, objects) is None
+
+
+def test_a_sweep_that_failed_is_due_again(store: TaskStore, objects: FolderStore) -> None:
+    put_old(objects, input_key(new_job_id(), "image.png"))
+    away = S3Store.from_settings(
+        Settings(
+            store="s3",
+            s3_endpoint_url="http://127.0.0.1:9",
+            s3_access_key=SecretStr("key"),
+            s3_secret_key=SecretStr("secret"),
+        )
+    )
+    with pytest.raises(StoreAway):
+        sweep_orphans_if_due(store, away)
+    assert sweep_orphans_if_due(store, objects) == 1
 
 
 # How tasks end in the object store ------------------------------------------------------------

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
-from jobs.errors import StoreAway
-from jobs.objects import open_store
+from jobs.errors import ObjectMissing, StoreAway
+from jobs.objects import ObjectStore, open_store
 from jobs.objects.s3 import S3Store
 from tests.servers import SeaweedFS
 
@@ -64,13 +66,73 @@ def test_proxy_delivery_has_no_urls(seaweed: SeaweedFS) -> None:
     assert store.presign(KEY, expires_seconds=60, filename="a.zip") is None
 
 
-def test_wrong_keys_and_missing_buckets_are_away(seaweed: SeaweedFS) -> None:
-    for change in ({"s3_secret_key": "wrong"}, {"s3_bucket": "missing"}):
+def test_a_wrong_key_is_away(seaweed: SeaweedFS) -> None:
+    for change in ({"s3_secret_key": "wrong"}, {"s3_access_key": "wrong", "s3_bucket": "foreign"}):
         store = open_store(seaweed.settings(**change))
         with pytest.raises(StoreAway):
             store.ping()
         with pytest.raises(StoreAway):
             store.put_bytes("jobs/a", b"x")
+
+
+FIRST_CALLS: dict[str, Callable[[ObjectStore, Path], object]] = {
+    "ping": lambda store, _: store.ping(),
+    "put-bytes": lambda store, _: store.put_bytes("jobs/a", b"x"),
+    "put-if-absent": lambda store, _: store.put_if_absent("jobs/a", b"x"),
+    "put-file": lambda store, path: store.put_file("jobs/a", path),
+    "put-parts": lambda store, path: store.put_file("jobs/a", path.with_name("large")),
+    "ensure": lambda store, _: store.ensure_bucket() if isinstance(store, S3Store) else None,
+}
+
+
+@pytest.mark.parametrize("first", FIRST_CALLS)
+def test_a_missing_bucket_is_created(first: str, seaweed: SeaweedFS, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.write_bytes(b"x")
+    (tmp_path / "large").write_bytes(b"x" * 9_000_000)  # above boto3's threshold for parts
+    store = open_store(seaweed.settings(s3_bucket=f"fresh-{first}"))
+    FIRST_CALLS[first](store, small)
+    store.put_file("jobs/b", small)
+    assert store.get_bytes("jobs/b") == b"x"
+    assert (store.head("jobs/a") is None) == (first in {"ping", "ensure"})
+
+
+def test_a_missing_bucket_holds_nothing_and_looking_does_not_create_it(seaweed: SeaweedFS) -> None:
+    settings = seaweed.settings(s3_bucket="never-written")
+    store = open_store(settings)
+    assert list(store.list("jobs/")) == []
+    assert list(store.children("jobs/")) == []
+    assert store.delete_prefix("jobs/") == 0
+    store.delete("jobs/a")
+    assert store.head("jobs/a") is None
+    with pytest.raises(ObjectMissing):
+        store.get_bytes("jobs/a")
+    client = S3Store.from_settings(settings)._client
+    assert "never-written" not in {one["Name"] for one in client.list_buckets()["Buckets"]}
+
+
+def test_of_many_who_create_the_bucket_all_succeed(seaweed: SeaweedFS) -> None:
+    stores = [open_store(seaweed.settings(s3_bucket="raced-for")) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: stores[n].put_bytes(f"jobs/{n}", b"x"), range(4)))
+    assert len(list(stores[0].list("jobs/"))) == 4
+
+
+def test_a_bucket_outside_the_usual_region(seaweed: SeaweedFS) -> None:
+    store = open_store(seaweed.settings(s3_bucket="far-away", s3_region="eu-central-1"))
+    store.put_bytes("jobs/a", b"x")
+    assert store.get_bytes("jobs/a") == b"x"
+
+
+def test_lists_and_deletions_go_over_pages(seaweed: SeaweedFS) -> None:
+    store = S3Store.from_settings(seaweed.settings(s3_bucket="paged"), page_size=2)
+    keys = [f"jobs/{n}/x" for n in range(5)]
+    for key in keys:
+        store.put_bytes(key, b"x")
+    assert [info.key for info in store.list("jobs/")] == keys
+    assert list(store.children("jobs/")) == [str(n) for n in range(5)]
+    assert store.delete_prefix("jobs/") == 5
+    assert list(store.list("jobs/")) == []
 
 
 def test_a_lost_server_is_away_and_its_objects_come_back(tmp_path: Path) -> None:

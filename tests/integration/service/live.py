@@ -38,7 +38,6 @@ class LiveGateway:
     log: Path
     changes: dict[str, str]
     preexec: Any = None
-    ready_seconds: float = 0.0
 
     def __enter__(self) -> Self:
         with socket.socket() as probe:
@@ -62,7 +61,6 @@ class LiveGateway:
                 assert self.process.poll() is None, self.log.read_text()
                 assert time.monotonic() - begun < 60
                 time.sleep(0.02)
-        self.ready_seconds = time.monotonic() - begun
         return self
 
     def __exit__(
@@ -84,3 +82,8 @@ class LiveGateway:
         match = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert match is not None
         return int(match[1]) / 1024
+
+    def processor_seconds(self) -> float:
+        """Processor time that the process has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

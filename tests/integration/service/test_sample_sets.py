@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from jobs.record import Phase
 from jobs.settings import Settings
 from service.app import create_app
+from tests.integration.service.refusals import assert_refused
 from tests.integration.service.small_worker import SmallWorker
 
 ARCHIVE = os.urandom(300_000)
@@ -99,23 +100,33 @@ def test_head_and_prefetch_never_start_a_set(
         ({"number": 5}, "number"),
     ],
 )
-def test_wrong_parameters_are_named(
-    params: dict[str, object], field: str, gateway: TestClient
+def test_wrong_parameters_are_named_and_start_nothing(
+    params: dict[str, int | float | str],
+    field: str,
+    gateway: TestClient,
+    worker: SmallWorker,
+    trained: str,
+    stored: Callable[[], list[str]],
 ) -> None:
+    before = stored()
     for method in ("GET", "POST"):
-        response = gateway.request(method, f"/jobs/{'0' * 32}/samples", params=params)  # type: ignore[arg-type]
-        problem = response.json()
-        assert (response.status_code, problem["code"]) == (422, "invalid_request"), problem
+        response = gateway.request(method, f"/jobs/{trained}/samples", params=params)
+        problem = assert_refused(response, 422, "invalid_request")
         assert [error["field"] for error in problem["errors"]] == [field]
+    assert gateway.head(f"/jobs/{trained}/samples", params=params).status_code == 422
+    assert worker.tasks.list_sets(trained) == []
+    assert stored() == before
 
 
 def test_before_training_has_ended_the_progress_is_told(
-    gateway: TestClient, worker: SmallWorker
+    gateway: TestClient, worker: SmallWorker, stored: Callable[[], list[str]]
 ) -> None:
     job_id = worker.accepted()
+    before = stored()
     for method in ("GET", "POST"):
-        waiting = gateway.request(method, f"/jobs/{job_id}/samples")
-        assert (waiting.status_code, waiting.json()["code"]) == (409, "not_trained")
+        assert_refused(gateway.request(method, f"/jobs/{job_id}/samples"), 409, "not_trained")
+    assert worker.tasks.list_sets(job_id) == []
+    assert stored() == before
     claim = worker.claim(job_id)
     worker.beat(claim, Phase.TRAINING, 30)
     worker.checkpoint(claim, 30, final=False)
@@ -131,8 +142,7 @@ def test_a_job_that_learned_nothing_has_no_samples(
     job_id = worker.accepted()
     gateway.post(f"/jobs/{job_id}/cancel")
     for method in ("GET", "POST"):
-        refused = gateway.request(method, f"/jobs/{job_id}/samples")
-        assert (refused.status_code, refused.json()["code"]) == (409, "no_checkpoint")
+        assert_refused(gateway.request(method, f"/jobs/{job_id}/samples"), 409, "no_checkpoint")
 
 
 def test_too_many_unfinished_sets(gateway: TestClient, trained: str) -> None:
@@ -140,16 +150,15 @@ def test_too_many_unfinished_sets(gateway: TestClient, trained: str) -> None:
     for n in range(1, 5):
         assert gateway.post(url, params={"n": n}).status_code == 202
     refused = gateway.post(url, params={"n": 5})
-    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_sets")
-    assert int(refused.headers["retry-after"]) > 0
+    assert_refused(refused, 429, "too_many_sets")
 
 
 def test_an_archive_before_its_time(gateway: TestClient, trained: str) -> None:
     set_id = gateway.post(f"/jobs/{trained}/samples").json()["id"]
     refused = gateway.get(f"/jobs/{trained}/samples/{set_id}/archive")
-    assert (refused.status_code, refused.json()["code"]) == (409, "not_ready")
+    assert_refused(refused, 409, "not_ready")
     unknown = gateway.get(f"/jobs/{trained}/samples/{'0' * 64}/archive")
-    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_set")
+    assert_refused(unknown, 404, "unknown_set")
 
 
 def test_the_whole_archive(gateway: TestClient, ready: str) -> None:

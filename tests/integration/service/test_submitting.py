@@ -87,7 +87,7 @@ def test_a_dry_run_says_how_the_pair_was_read_and_stores_nothing(
 def test_a_photograph_larger_than_the_output_is_welcome_with_a_warning(
     gateway: TestClient,
 ) -> None:
-    files = pair_files(png(photograph(2000, 1500)), png(index_mask(2000, 1500)))
+    files = pair_files(png(photograph(1_200, 900)), png(index_mask(1_200, 900)))
     read = gateway.post("/jobs", files=files, data={"dry_run": "true"}).json()
     assert "downscaled" in {warning["code"] for warning in read["warnings"]}
     assert read["output_size"] == {"width": 1024, "height": 768}

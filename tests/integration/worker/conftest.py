@@ -17,8 +17,8 @@ from jobs.record import Job, JobRequest, SampleSetRequest, TaskRef
 from jobs.settings import Settings
 from jobs.state import TaskStore
 from tests.builders import new_job
-from worker.attempt import Workshop
 from worker.supervisor import Supervisor
+from worker.workshop import Workshop
 
 SCRIPTED_CHILD = (sys.executable, str(Path(__file__).with_name("scripted_child.py")))
 
@@ -64,14 +64,16 @@ class Bench:
         path = self.folder / "log"
         return path.read_text().splitlines() if path.exists() else []
 
-    def supervisor(self, objects: ObjectStore | None = None) -> Supervisor:
+    def supervisor(
+        self, objects: ObjectStore | None = None, *, stop_seconds: float = 5.0
+    ) -> Supervisor:
         shop = Workshop(
             settings=self.settings,
             store=self.store,
             objects=objects or self.objects,
             child_command=SCRIPTED_CHILD,
             folder=self.folder / "work",
-            stop_seconds=5.0,
+            stop_seconds=stop_seconds,
         )
         supervisor = Supervisor(shop)
         supervisor.start()

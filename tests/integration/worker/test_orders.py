@@ -80,6 +80,26 @@ def test_shutdown_checkpoints_and_releases_and_another_worker_goes_on(
     other.stop()
 
 
+def test_a_child_that_does_not_stop_is_killed_and_its_job_released_without_a_strike(
+    bench, in_background, wait_until
+) -> None:
+    supervisor = bench.supervisor(stop_seconds=0.5)
+    trouble = bench.trouble("hang")
+    job_id, pid = start(
+        bench, supervisor, in_background, wait_until, trouble=trouble, trouble_at=15
+    )
+    wait_until(lambda: not Path(trouble).exists())
+
+    supervisor.stop()
+    supervisor.join(10)
+
+    assert not supervisor.is_alive
+    assert not is_running(pid)
+    job = bench.job(job_id)
+    assert job.status is Status.QUEUED
+    assert (job.strikes, job.losses) == (0, 1)
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     bench, in_background, wait_until
 ) -> None:
@@ -145,7 +165,7 @@ def test_a_killed_supervisor_takes_its_child_along_and_the_lease_brings_the_job_
     bench, in_background, wait_until
 ) -> None:
     pid_file = bench.folder / "child.pid"
-    script = {**SLOW, "steps": 300, "pid_file": str(pid_file)}
+    script = {**SLOW, "steps": 150, "pid_file": str(pid_file)}
     job_id = bench.post(**script)
     program = textwrap.dedent(
         f"""
@@ -156,7 +176,7 @@ def test_a_killed_supervisor_takes_its_child_along_and_the_lease_brings_the_job_
         from jobs.record import TaskRef
         from jobs.settings import Settings
         from jobs.state import TaskStore, connect
-        from worker.attempt import Workshop
+        from worker.workshop import Workshop
         from worker.supervisor import Supervisor
         settings = Settings.model_validate_json(sys.stdin.read())
         shop = Workshop(

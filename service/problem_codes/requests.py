@@ -1,0 +1,92 @@
+"""Refusals of the request itself: its form, its address, its fields."""
+
+from __future__ import annotations
+
+from service.problem_codes.kind import ProblemKind
+
+REQUEST_KINDS = {
+    "malformed": ProblemKind(
+        status=400,
+        title="The request can't be read",
+        hint="Send multipart/form-data with the files `image` and `mask` and their fields.",
+        example="Invalid multipart data.",
+    ),
+    "unknown_job": ProblemKind(
+        status=404,
+        title="There is no such job",
+        hint="List your jobs with GET /jobs; finished jobs are kept until their `expires_at`.",
+        example="There is no job 0b5e2f7c9d1a4e6f8a3b2c1d0e9f8a7b.",
+    ),
+    "unknown_set": ProblemKind(
+        status=404,
+        title="There is no such sample set",
+        hint="Start one with POST /jobs/{id}/samples; its answer names the set's id.",
+        example="This job has no sample set 3f5a….",
+    ),
+    "no_preview": ProblemKind(
+        status=404,
+        title="There is no picture yet",
+        hint="The first contact sheet appears with the first checkpoint, about 30 s into training.",
+        example="The job has not published a contact sheet yet.",
+    ),
+    "not_found": ProblemKind(
+        status=404,
+        title="There is nothing at this address",
+        hint="GET /docs lists every address.",
+        example="There is nothing at this address.",
+    ),
+    "method_not_allowed": ProblemKind(
+        status=405,
+        title="This address does not take this method",
+        hint="The `Allow` header and GET /docs list the methods.",
+        example="This address does not take this method.",
+    ),
+    "gone": ProblemKind(
+        status=410,
+        title="The job was deleted",
+        hint="Submit the pair again; where you send an Idempotency-Key, with a new one.",
+        example="The job was deleted.",
+    ),
+    "too_large": ProblemKind(
+        status=413,
+        title="The upload is too large",
+        hint="Save the image as JPEG or scale it down: outputs are far smaller anyway.",
+        example="The request is larger than 100 MB.",
+    ),
+    "too_many_pixels": ProblemKind(
+        status=413,
+        title="The image has too many pixels",
+        hint="Scale image and mask down together (nearest neighbour for the mask).",
+        example="The image has 400 megapixels; the limit is 50.",
+    ),
+    "unsupported_image": ProblemKind(
+        status=415,
+        title="This is not an image we read",
+        hint="Images: PNG, JPEG, WebP, TIFF. Masks: PNG, TIFF, lossless WebP.",
+        example="The file `image` is none of PNG, JPEG, WebP, TIFF.",
+    ),
+    "name_mismatch": ProblemKind(
+        status=415,
+        title="A file's content and name disagree",
+        hint="Rename the file to match its content, or export it again in the format you meant.",
+        example="`mask` is called .png, but its content is JPEG.",
+    ),
+    "range_not_satisfiable": ProblemKind(
+        status=416,
+        title="The range lies outside the file",
+        hint="The `Content-Range` header of this answer says how long the file is.",
+        example="The file has 1024 bytes.",
+    ),
+    "invalid_request": ProblemKind(
+        status=422,
+        title="Some of the input is not valid",
+        hint="`errors` names each field and what is wrong with it.",
+        example="1 field is not valid: n.",
+    ),
+    "internal_error": ProblemKind(
+        status=500,
+        title="Something went wrong on our side",
+        hint="Try again; if it stays, report it with the time and the address of the request.",
+        example="The request could not be completed.",
+    ),
+}
