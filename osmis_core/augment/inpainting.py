@@ -15,6 +15,8 @@ ITERATIONS = 4
 LEVELS = 3
 MAX_KEYS = 8192
 QUERY_CHUNK = 2048
+FEWEST_KEYS = 0.15
+"""Share of the patches that must be whole for a level to be filled from them."""
 
 
 def inpaint(image_CHW: Tensor, hole_HW: Tensor, rng: torch.Generator) -> Tensor:
@@ -55,8 +57,8 @@ def _improve(image_CHW: Tensor, hole_HW: Tensor, rng: torch.Generator) -> Tensor
     hole_11HW = hole_HW[None, None].float()
     touched = F.max_pool2d(hole_11HW, PATCH, 1, radius)[0, 0].flatten() > 0
     keys = (~touched).nonzero()[:, 0]
-    if len(keys) == 0:
-        return image_CHW
+    if len(keys) < FEWEST_KEYS * len(touched):
+        return image_CHW  # what little is left would be copied everywhere: smooth is better
     if len(keys) > MAX_KEYS:
         keys = keys[torch.randperm(len(keys), generator=rng)[:MAX_KEYS]]
     queries = touched.nonzero()[:, 0]

@@ -23,7 +23,9 @@ from osmis_core.augment.inpainting import inpaint
 SUPERSAMPLING = 2
 SMALLEST_OBJECT = 5e-4
 CUT_AT_BORDER_PX = 1
-TRIES = 6
+TRIES = 12
+HALO_PX = 3
+"""Around objects: light and shadow that belong to them and not to the background."""
 ROOMY_SHARE = 0.4
 """Objects whose box covers more of the frame than this are shown smaller than they are."""
 
@@ -54,7 +56,7 @@ class ViewOptions:
     scale_std_log2: float = 0.3
     turn_std_degrees: float = 8.0
     visible: float = 0.7
-    overlap: float = 0.1
+    overlap: float = 0.02
     mirrored: float = 0.0
     zoom_log2: float = 0.3
 
@@ -97,7 +99,8 @@ class LayoutViews:
             for i in range(1, count + 1)
             if areas[i] >= smallest
         ]
-        hole_HW = F.max_pool2d(foreground_HW[None, None].float(), 5, 1, 2)[0, 0] > 0
+        margin = 2 * HALO_PX + 1
+        hole_HW = F.max_pool2d(foreground_HW[None, None].float(), margin, 1, HALO_PX)[0, 0] > 0
         rng = torch.Generator().manual_seed(seed)
         self.background_CHW = inpaint(image_CHW, hole_HW, rng)
         self.background_KHW = mask_KHW.clone()
@@ -123,14 +126,19 @@ class LayoutViews:
         taken_HW = torch.zeros(self.height, self.width)
         order = rng.permutation(len(self.objects))
         move_probability = self.options.moved * max(rng.random(), 1 / len(self.objects))
+        placements: list[tuple[bool, _Object]] = []
         for rank, i in enumerate(order):
             thing = self.objects[i]
-            removed = rng.random() < self.options.removed and rank < len(order) - 1
-            moved = rng.random() < move_probability and not thing.is_cut
-            if not removed:
-                self._place(thing, (image_CHW, mask_KHW, taken_HW), rng, moved=moved)
+            if rng.random() >= self.options.removed or rank == len(order) - 1:
+                moved = rng.random() < move_probability and not thing.is_cut
+                placements.append((moved, thing))
             if rng.random() < self.options.doubled and not thing.is_cut:
-                self._place(thing, (image_CHW, mask_KHW, taken_HW), rng, moved=True)
+                placements.append((True, thing))
+        # what stays is placed first, so that what moves can find room beside it
+        for moved, thing in sorted(placements, key=lambda placement: placement[0]):
+            self._place(thing, (image_CHW, mask_KHW, taken_HW), rng, moved=moved)
+        if not mask_KHW[1:].any():
+            return self.source
         return image_CHW, mask_KHW
 
     def _place(
