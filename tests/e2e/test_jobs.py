@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from tests.e2e.conftest import COINS, ROOT, Served, command, environment, wait_u
 pytestmark = pytest.mark.timeout(400)
 LONG = {"iterations": "5000"}
 STAGES = ["preparing", "training", "generating", "refining", "scoring", "packing"]
-LONGEST_SILENCE_SECONDS = 3.0
-"""Of progress that comes every second, on a machine that may have other work."""
+TYPICAL_SILENCE_SECONDS = 1.3
+LONGEST_SILENCE_SECONDS = 20.0
+"""Of progress that comes every second; the machine may have other work now and then."""
 
 
 @dataclass
@@ -108,6 +110,7 @@ def test_a_job_tells_its_stages_in_order_with_progress_every_second(
     assert {e["data"]["phase"] for e in told} == set(STAGES)
     times = [milliseconds(e) for e in told]
     silences = [(after - before) / 1000 for before, after in itertools.pairwise(times)]
+    assert median(silences) < TYPICAL_SILENCE_SECONDS
     assert max(silences) < LONGEST_SILENCE_SECONDS
     steps = [e["data"]["progress"]["step"] for e in told if e["data"]["phase"] == "training"]
     assert steps == sorted(steps)

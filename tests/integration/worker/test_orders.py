@@ -201,13 +201,13 @@ def test_a_killed_supervisor_takes_its_child_along_and_the_lease_brings_the_job_
         wait_until(lambda: bench.job(job_id).checkpoint is not None)
         child_pid = int(pid_file.read_text())
         os.kill(worker.pid, signal.SIGKILL)
-    wait_until(lambda: not is_running(child_pid), 2)
+    wait_until(lambda: not is_running(child_pid), 10)
     reached = bench.job(job_id).checkpoint.step
 
     supervisor = bench.supervisor()
     began = time.monotonic()
     while not bench.job(job_id).status.terminal:
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 120
         bench.store.reap()
         supervisor.run(TaskRef(job_id))
         time.sleep(0.1)
