@@ -118,7 +118,9 @@ def _environment() -> dict[str, str]:
     """The little that Python needs; no settings, so no secrets."""
     passed = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
     # One thread: each further one of OpenBLAS reserves address space, and none is needed.
-    return {**passed, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    own = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    # Under its limit on file sizes a half-written .pyc would stay for everyone.
+    return {**passed, **own, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _failure(status: int, stderr: bytes) -> ProblemError:

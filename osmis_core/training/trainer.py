@@ -114,10 +114,10 @@ class _Run:
         self.started = self.reported = self.saved = time.monotonic()
         self.step_seconds: deque[float] = deque(maxlen=50)
         self.threads = ThreadChoice(options.threads, on_cpu=device.type == "cpu")
-        self.began_at_step = self.step
+        self.began_at_step = self.reported_step = self.step
 
     def until_done(self) -> TrainResult:
-        reason = "completed"
+        reason, losses = "completed", None
         while self.config.steps is None or self.step < self.config.steps:
             began = time.monotonic()
             losses = self.optimisation.run(self.step)
@@ -134,6 +134,8 @@ class _Run:
             if self._is_over_budget():
                 reason = "time_budget"
                 break
+        if losses is not None and self.reported_step != self.step:
+            self._report(losses)
         self.hooks.save_checkpoint(self._checkpoint(reason))
         return TrainResult(
             step=self.step, config=self.config, stopped_because=reason, seconds=self._seconds()
@@ -172,20 +174,24 @@ class _Run:
         now = time.monotonic()
         if now - self.reported >= self.options.progress_seconds:
             self.reported = now
-            speed = len(self.step_seconds) / max(sum(self.step_seconds), 1e-9)
-            total = self.config.steps or 0
-            self.hooks.on_progress(
-                Progress(
-                    step=self.step,
-                    total=total,
-                    steps_per_second=speed,
-                    eta_seconds=(total - self.step) / speed if total else None,
-                    losses=losses.to_floats(),
-                )
-            )
+            self._report(losses)
         if now - self.saved >= self.options.checkpoint_seconds and self.config.steps is not None:
             self.hooks.save_checkpoint(self._checkpoint(None))
             self.saved = time.monotonic()
+
+    def _report(self, losses: StepLosses) -> None:
+        self.reported_step = self.step
+        speed = len(self.step_seconds) / max(sum(self.step_seconds), 1e-9)
+        total = self.config.steps or 0
+        self.hooks.on_progress(
+            Progress(
+                step=self.step,
+                total=total,
+                steps_per_second=speed,
+                eta_seconds=(total - self.step) / speed if total else None,
+                losses=losses.to_floats(),
+            )
+        )
 
     def _checkpoint(self, stopped_because: str | None) -> Checkpoint:
         nets = self.optimisation.networks
