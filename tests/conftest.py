@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from jobs.objects import FolderStore
 from jobs.queue import Queue
@@ -15,6 +17,12 @@ from jobs.settings import Settings
 from jobs.state import TaskStore, connect
 from jobs.valkey import EmbeddedValkey
 from tests.servers import SeaweedFS
+
+# machines may be busy: what is tested is what holds, not how fast the examples run
+hypothesis_settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

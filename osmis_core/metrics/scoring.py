@@ -50,8 +50,13 @@ class SourceScorer:
         ]
         self._classes: _ClassReferences | None = None
         if source_mask_HW is not None:
-            self._classes = _ClassReferences(maps[CLASS_LAYER], source_mask_HW)
-            self.layer_names += (f"{network.layer_names[CLASS_LAYER]} within classes",)
+            name = f"{network.layer_names[CLASS_LAYER]} within classes"
+            classes = _ClassReferences(maps[CLASS_LAYER], source_mask_HW)
+            if len(classes):
+                self._classes = classes
+                self.layer_names += (name,)
+            else:
+                self.left_out += (name,)
 
     def distances(self, image_HWC: U8, mask_HW: U8 | None = None) -> F64:
         """Squared Fréchet distance in each of ``layer_names``, shape (L,), ≥ 0.
@@ -80,6 +85,10 @@ class _ClassReferences:
             for k in np.unique(mask_HW[mask_HW != IGNORE]).tolist()
             if (features_CN := _under_class(features_CHW, mask_HW, k)).shape[1] >= MIN_POSITIONS
         }
+
+    def __len__(self) -> int:
+        """Classes large enough to compare."""
+        return len(self._by_class)
 
     def distance(self, features_CHW: Tensor, mask_HW: U8) -> float:
         """Mean over the source's classes; one that the sample lacks is compared with nothing."""

@@ -20,8 +20,10 @@ from osmis_core.augment.differentiable import (
 from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
 from osmis_core.data.pair import Pair
 from osmis_core.data.size_plan import SizePlan, resize_pair
+from osmis_core.training.seeds import stream
 
 POOL_SIZE = 160
+REAL_STREAM = 3
 FRESH_EVERY_STEPS = 5
 
 
@@ -84,7 +86,7 @@ class SourcePairs:
 
     def batch(self, step: int) -> tuple[list[Tensor], Tensor]:
         """The augmented source at every scale."""
-        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        rng = stream(self.seed, REAL_STREAM, step)
         drawn = draw(self.augmentation, *_sizes(self.image_BCHW), rng)
         image_BCHW = augment_images([self.image_BCHW], drawn)[0]
         return image_pyramid(image_BCHW, self.levels), augment_mask(self.mask_BKHW, drawn)

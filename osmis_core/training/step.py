@@ -35,6 +35,9 @@ from osmis_core.models.straight_through import (
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay, update_ema
 from osmis_core.training.real_pairs import RealPairs, SourcePairs, ViewPairs, source_tensors
+from osmis_core.training.seeds import stream
+
+FAKE_STREAM = 5
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Optimisation:
 
     def run(self, step: int) -> StepLosses:
         """Step number ``step``, from 0; all randomness comes from the seed and the step."""
-        rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + 17 * step + 5)
+        rng = stream(self.config.seed, FAKE_STREAM, step)
         nets = self.networks
         nets.freeze_discriminator(frozen=True)
         update_spectral_norms(nets.generator)

@@ -134,8 +134,12 @@ class _Run:
             if self._is_over_budget():
                 reason = "time_budget"
                 break
-        if losses is not None and self.reported_step != self.step:
-            self._report(losses)
+        if self.config.steps is None:  # stopped before there was a plan
+            self.config = replace(self.config, steps=self.step)
+        if losses is not None:
+            _check_finite(losses, self.step)
+            if self.reported_step != self.step:
+                self._report(losses)
         self.hooks.save_checkpoint(self._checkpoint(reason))
         return TrainResult(
             step=self.step, config=self.config, stopped_because=reason, seconds=self._seconds()
@@ -157,25 +161,32 @@ class _Run:
         budget, planned = self.config.budget_seconds, self.config.steps
         if budget is None or not self._is_time_to_plan():
             return
-        if planned is not None and self.step >= self.config.mask_sampling_steps:
+        if planned is not None and (
+            self.step >= self.config.mask_sampling_steps
+            or self._seconds() >= self.config.mask_sampling_share * budget
+        ):
             return
         timed = list(self.step_seconds)
-        typical = statistics.median(timed[-RECENT_STEPS:])
+        typical = statistics.median(timed[-RECENT_STEPS:] if planned is None else timed)
         steps = self.step + max(1, int((budget - self._seconds()) / typical))
+        if planned is not None and self.config.mask_sampling_share * steps <= self.step:
+            return  # a slow moment must not end the mask phase
         self.config = replace(self.config, steps=steps)
         self.optimisation.config = self.config
 
     def _is_time_to_plan(self) -> bool:
         if self.config.steps is None:
             return self.threads.settled and self.step - self.began_at_step >= CALIBRATION_STEPS
-        return self.step % REPLAN_STEPS == 0
+        return self.step % REPLAN_STEPS == 0 and len(self.step_seconds) >= REPLAN_STEPS
 
     def _tell(self, losses: StepLosses) -> None:
         now = time.monotonic()
         if now - self.reported >= self.options.progress_seconds:
             self.reported = now
             self._report(losses)
-        if now - self.saved >= self.options.checkpoint_seconds and self.config.steps is not None:
+        is_last = self.step == self.config.steps  # the end saves its own
+        if now - self.saved >= self.options.checkpoint_seconds and not is_last:
+            _check_finite(losses, self.step)
             self.hooks.save_checkpoint(self._checkpoint(None))
             self.saved = time.monotonic()
 

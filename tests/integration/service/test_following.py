@@ -46,8 +46,8 @@ def test_an_unchanged_job_is_304(gateway: TestClient, worker: SmallWorker) -> No
 def test_waiting_ends_with_a_change(gateway: TestClient, worker: SmallWorker) -> None:
     job_id = worker.accepted()
     timer = threading.Timer(0.5, lambda: worker.claim(job_id))
-    timer.start()
     begun = time.monotonic()
+    timer.start()
     job = gateway.get(f"/jobs/{job_id}", params={"wait": 30}).json()
     timer.join()
     assert job["status"] == "running"

@@ -70,7 +70,9 @@ def _train(assignment: Assignment, script: dict[str, Any], link: Supervised) -> 
 
 def _checkpoint(assignment: Assignment, link: Supervised, step: int, final: bool = False) -> None:
     file = f"checkpoint-{step:08d}.safetensors"
-    (assignment.folder / file).write_text(str(step))
+    partial = assignment.folder / f"{file}.partial"  # whole or not at all, as the trainer writes
+    partial.write_text(str(step))
+    partial.replace(assignment.folder / file)
     link.say(CheckpointReport(file=file, step=step, final=final))
     (assignment.folder / f"preview-{step:08d}.png").write_bytes(b"png")
     link.say(PreviewReport(file=f"preview-{step:08d}.png"))

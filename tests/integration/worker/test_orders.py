@@ -39,8 +39,8 @@ def test_cancel_ends_child_and_job(bench, in_background, wait_until) -> None:
 
     bench.store.request_cancel(TaskRef(job_id))
 
-    wait_until(lambda: bench.job(job_id).status is Status.CANCELLED, 5)
-    wait_until(lambda: not is_running(pid), 2)
+    wait_until(lambda: bench.job(job_id).status is Status.CANCELLED, 20)
+    wait_until(lambda: not is_running(pid), 10)
     supervisor.stop()
 
 
