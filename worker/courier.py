@@ -17,7 +17,7 @@ from worker.transfers import Transfers, Uploaded
 
 log = structlog.get_logger(__name__)
 
-PREVIEWS_KEPT = 2
+PREVIEWS_KEPT = 8
 PUBLISH_AGAIN_SECONDS = 1.0
 
 
