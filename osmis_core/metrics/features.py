@@ -18,6 +18,7 @@ from osmis_core.metrics.shift_tolerant import (
     read_shift_tolerant_weights,
     sha256_of,
 )
+from osmis_core.precision import has_fast_bfloat16
 
 U8 = npt.NDArray[np.uint8]
 
@@ -125,18 +126,10 @@ class ScoringNetwork:
         image_BCHW = image_BCHW.contiguous(memory_format=torch.channels_last)
         # half the time; on the planted-failure sets ranks agree with float32's to 0.9996 (Spearman)
         fast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=_has_fast_bfloat16(self.device)
+            self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device)
         )
         with torch.inference_mode(), fast:
             return [feature[0].float() for feature in self.net(image_BCHW)]
-
-
-def _has_fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # torch has no public way to ask a CPU, and emulated bfloat16 is slower than float32
-    native: bool = torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
-    return native
 
 
 def resize_image(image_HWC: U8, height: int, width: int) -> U8:

@@ -32,6 +32,7 @@ from osmis_core.models.straight_through import (
     categorical_one_hot,
     straight_through,
 )
+from osmis_core.precision import has_fast_bfloat16
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay, update_ema
 from osmis_core.training.real_pairs import RealPairs, SourcePairs, ViewPairs, source_tensors
@@ -208,12 +209,3 @@ class Optimisation:
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device)
         )
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    flags = torch.backends.cpu.get_cpu_capability()
-    native: bool = torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
-    return bool(flags == "AVX512" and native)
