@@ -27,6 +27,8 @@ from jobs.state.connection import celery_url
 MAX_SOCKET_PATH_BYTES = 100
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+_LOCK_SECONDS = 2.0
+"""A server that was killed lets go of its folder when its last thread has ended, not at once."""
 _LAUNCHER = Path(__file__).with_name("launch.py")
 
 
@@ -181,13 +183,19 @@ def _binary() -> str:
 
 
 def _lock_folder(folder: Path) -> int:
+    """Takes the lock that a server holds until its last thread has ended."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise ValkeyBusy(f"{folder.parent} is in use by another OnePair") from error
-    return lock
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                os.close(lock)
+                raise ValkeyBusy(f"{folder.parent} is in use by another OnePair") from error
+            time.sleep(0.05)
+        else:
+            return lock
 
 
 def _socket_path(folder: Path) -> Path:
