@@ -1,7 +1,9 @@
-"""Which generated samples to keep: rank by distance in every layer, average, drop the worst.
+"""Which generated samples to keep: average the distance over the layers, rank, drop the worst.
 
-The paper's rejection (its section 4): n images are ranked by single-image Fréchet distance in each
-layer, the ranks are averaged, and the worst share r goes. numpy only.
+The paper's rejection (its section 4) averages each sample's *rank* over the layers and drops the
+worst share r. A rank says nothing of how much worse: a sample far off in one layer and ordinary in
+the others stays. Here the distances themselves are averaged, each layer's relative to the set's
+mean, and the samples are ranked by that (docs/adr/0006). numpy only.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class Verdict:
 
     Attributes:
         kept: it stays in the set.
-        score: mean rank over the layers, 1 is best; lower is better.
+        score: mean over the layers of the distance ÷ the set's mean distance; lower is better.
         ranks: rank in each layer, 1 is nearest to the source, ties averaged.
         reason: why, in words.
     """
@@ -56,12 +58,26 @@ def average_ranks(values_N: F64) -> F64:
     return ((last - counts + 1 + last) / 2.0)[inverse].astype(np.float64)
 
 
+def relative_distances(distances_NL: F64) -> F64:
+    """Each distance ÷ the mean of its layer over the set; not-a-number becomes infinite.
+
+    A layer in which all samples lie on the source (mean 0) gives 0 to each.
+    """
+    finite = np.isfinite(distances_NL)
+    totals_L = np.where(finite, distances_NL, 0.0).sum(0)
+    means_L = totals_L / np.maximum(finite.sum(0), 1)
+    scaled_NL = distances_NL / np.where(means_L > 0, means_L, 1.0)
+    return np.where(finite, scaled_NL, np.inf).astype(np.float64)
+
+
 def curate(
     distances_NL: npt.ArrayLike,
     reject_fraction: float,
     layer_names: Sequence[str] = (),
 ) -> list[Verdict]:
-    """Ranks n samples in L layers and rejects the worst ⌊r·n + ½⌋, keeping at least one.
+    """Ranks n samples by mean relative distance and rejects the worst ⌊r·n + ½⌋.
+
+    At least one is kept.
 
     Args:
         distances_NL: distance of every sample to the source in every layer, (n, L).
@@ -84,10 +100,11 @@ def curate(
     rejections = rejected_count(n, reject_fraction)
     if n == 0:
         return []
-    ranks_NL = np.ones((n, max(1, layer_count)))
+    relative_NL = relative_distances(distances)
+    scores_N = relative_NL.mean(1) if layer_count else np.zeros(n)
+    ranks_NL = np.empty((n, layer_count))
     for layer in range(layer_count):
         ranks_NL[:, layer] = average_ranks(distances[:, layer])
-    scores_N = ranks_NL.mean(1)
     place_N = np.empty(n, dtype=np.int64)
     place_N[np.lexsort((np.arange(n), scores_N))] = np.arange(1, n + 1)
     verdicts = []
@@ -96,19 +113,19 @@ def curate(
         reason = f"rank {place_N[index]} of {n}"
         if not kept:
             share = f"{100 * reject_fraction:g} %"
-            reason = f"worst {share}: {reason}{_furthest(ranks_NL[index], names)}"
+            reason = f"worst {share}: {reason}{_furthest(relative_NL[index], names)}"
         verdicts.append(
             Verdict(
                 kept=kept,
                 score=float(scores_N[index]),
-                ranks=tuple(float(rank) for rank in ranks_NL[index, :layer_count]),
+                ranks=tuple(float(rank) for rank in ranks_NL[index]),
                 reason=reason,
             )
         )
     return verdicts
 
 
-def _furthest(ranks_L: F64, names: tuple[str, ...]) -> str:
+def _furthest(relative_L: F64, names: tuple[str, ...]) -> str:
     if not names:
         return ""
-    return f"; furthest in {names[int(np.argmax(ranks_L))]}"
+    return f"; furthest in {names[int(np.argmax(relative_L))]}"

@@ -41,7 +41,7 @@ class ExportItem:
         image_HWC: uint8 RGB.
         mask_HW: uint8 class indices.
         kept: whether it is part of the set.
-        score: mean rank; lower is better.
+        score: mean distance relative to the set's; lower is better.
         distances: distance to the source by layer.
         ranks: rank in the set by layer.
         reason: why it was kept or rejected.
@@ -157,7 +157,7 @@ class _Writer:
             line = {**names, **_described(item), "class_areas": areas}
             self._kept_lines.write(_json_line(line))
             if len(self._kept_tiles) < _SHEET_KEPT:
-                caption = f"{self.kept:06d}   score {item.score:.1f}"
+                caption = f"{self.kept:06d}   score {item.score:.2f}"
                 self._kept_tiles.append(_thumbnail(item.image_HWC, item.mask_HW, caption))
             self.kept += 1
             return
@@ -202,7 +202,7 @@ class _Writer:
         text = SheetText(
             title=title or f"{self.kept} new pairs from one annotated image",
             subtitle=f"{self.kept + self.rejected} generated, {self.rejected} rejected as least "
-            f"like the source; score is the mean rank, lower is better",
+            f"like the source; score is the distance to it, 1 on average, lower is better",
             class_names=pair.class_names,
         )
         source = _thumbnail(

@@ -1,4 +1,4 @@
-"""Properties of rejection by average rank."""
+"""Properties of rejection by mean relative distance."""
 
 from __future__ import annotations
 
@@ -71,12 +71,29 @@ def test_equal_samples_go_by_index() -> None:
 
 
 def test_reason_names_the_layer() -> None:
-    values = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 9.0], [2.5, 9.5]])
+    values = np.array([[1.0, 1.0], [2.0, 2.0], [2.6, 9.0], [2.5, 9.5]])
     verdicts = curate(values, 0.25, ("low", "high"))
     assert verdicts[0].reason == "rank 1 of 4"
     assert [verdict.kept for verdict in verdicts] == [True, True, True, False]
     assert verdicts[3].reason == "worst 25 %: rank 4 of 4; furthest in high"
     assert verdicts[3].ranks == (3.0, 4.0)
+
+
+def test_far_off_in_one_layer_is_worse_than_a_little_off_in_all() -> None:
+    """Mean ranks would keep it: (1, 1, 4) against (4, 4, 3)."""
+    values = np.array([[1.0, 1.0, 90.0], [1.01, 1.01, 1.0], [1.02, 1.02, 1.01], [1.03, 1.03, 1.02]])
+    assert [verdict.kept for verdict in curate(values, 0.25)] == [False, True, True, True]
+
+
+def test_scores_are_one_on_average() -> None:
+    values = np.random.default_rng(0).exponential(size=(20, 4)) * [1, 10, 100, 1e-6]
+    assert np.mean([verdict.score for verdict in curate(values, 0.15)]) == pytest.approx(1)
+
+
+def test_a_layer_without_distances_says_nothing() -> None:
+    values = np.array([[0.0, 2.0], [0.0, 1.0], [0.0, 3.0]])
+    assert [verdict.score for verdict in curate(values, 0.0)] == [0.5, 0.25, 0.75]
+    assert [verdict.score for verdict in curate(np.empty((3, 0)), 0.0)] == [0, 0, 0]
 
 
 def test_not_a_number_ranks_last() -> None:
