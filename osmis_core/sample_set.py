@@ -261,6 +261,7 @@ class _SetMaker:
             "distance_name": self.scoring_name,
             "novel_share": float(np.mean(novel)),
             "layout_iou": layout_diversity(masks) if len(masks) > 1 else None,
+            "layout_samples": len(masks),
             "class_fault_share": float(np.mean(faulty)),
             "verbatim_share": float(np.mean(verbatim)) if verbatim else None,
         }

@@ -7,7 +7,7 @@ import argparse
 from bench.quality.evaluate import evaluate
 from bench.quality.make import make_set, set_of
 from bench.quality.report import draw_sheet, write_report
-from bench.quality.setup import METHODS, PAIRS, Run, make_run
+from bench.quality.setup import METHODS, PAIRS, PROTOTYPE, Run, make_run
 
 
 def main() -> None:
@@ -22,10 +22,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     pairs = chosen.pair or [name for name, (image, _) in PAIRS.items() if image.exists()]
+    methods = chosen.method or METHODS
+    if not PROTOTYPE.exists():
+        print(f"no prototype to compare with: {PROTOTYPE} is not here")
+        methods = [method for method in methods if method != "prototype"]
     runs = [
-        make_run(pair, method, chosen.seed, chosen.minutes)
-        for pair in pairs
-        for method in chosen.method or METHODS
+        make_run(pair, method, chosen.seed, chosen.minutes) for pair in pairs for method in methods
     ]
     if chosen.command in {"train", "all"}:
         for run in runs:

@@ -24,7 +24,11 @@ from osmis_core.metrics import (
 from osmis_core.metrics.unet import UnetOptions, mean_iou, train_unet
 
 JUDGED = 12
-"""Samples judged of every set: what the prototype can refine in reasonable time."""
+"""Samples of every set that pictures and U-Nets are judged by: what the prototype can refine in
+reasonable time."""
+MASKS_JUDGED = 85
+"""Masks of a set that layouts are judged by, as far as there are so many; means over samples or
+pairs of samples, so unequal counts are fair."""
 UNET_REPEATS = 3
 
 
@@ -39,7 +43,8 @@ def evaluate(run: Run, place: Path) -> dict[str, Any]:
     if path.exists():
         return dict(json.loads(path.read_text()))
     pair = load_pair(run.pair)
-    samples = read_set(place, JUDGED)
+    kept = read_set(place, MASKS_JUDGED)
+    samples = kept[:JUDGED]
     began = time.monotonic()
     result: dict[str, Any] = {
         "pair": run.pair,
@@ -49,10 +54,12 @@ def evaluate(run: Run, place: Path) -> dict[str, Any]:
         "code": run.code,
         "measured_with": measure_hash(),
         "judged": len(samples),
+        "masks_judged": len(kept),
         "made": json.loads((run.folder / "made.json").read_text()),
         **_picture_measures(pair, samples),
-        **_mask_measures(pair, samples),
-        **_unet_measure(pair, samples),
+        **_mask_measures(pair, [mask for _, mask in kept]),
+        **_unet_measure("unet_miou", pair, samples),
+        **_unet_measure("unet_miou_all", pair, kept),
     }
     result["evaluation_seconds"] = round(time.monotonic() - began, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +83,8 @@ def _picture_measures(pair: Pair, samples: list[tuple[U8, U8]]) -> dict[str, Any
     }
 
 
-def _mask_measures(pair: Pair, samples: list[tuple[U8, U8]]) -> dict[str, Any]:
+def _mask_measures(pair: Pair, masks: list[U8]) -> dict[str, Any]:
     matcher = LayoutMatcher(pair.mask_HW)
-    masks = [mask for _, mask in samples]
     matches = [matcher.match(mask) for mask in masks]
     faults = [bool(class_faults(mask, pair.mask_HW, pair.class_count)) for mask in masks]
     return {
@@ -89,11 +95,11 @@ def _mask_measures(pair: Pair, samples: list[tuple[U8, U8]]) -> dict[str, Any]:
     }
 
 
-def _unet_measure(pair: Pair, samples: list[tuple[U8, U8]]) -> dict[str, Any]:
+def _unet_measure(name: str, pair: Pair, samples: list[tuple[U8, U8]]) -> dict[str, Any]:
     images, masks = [image for image, _ in samples], [mask for _, mask in samples]
     values = []
     for seed in range(UNET_REPEATS):
         options = UnetOptions(seed=seed)
         net = train_unet(images, masks, pair.class_count, options)
         values.append(mean_iou(net, pair.image_HWC, pair.mask_HW, pair.class_count, options))
-    return {"unet_miou": float(np.mean(values)), "unet_miou_repeats": values}
+    return {name: float(np.mean(values)), f"{name}_repeats": values}

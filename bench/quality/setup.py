@@ -28,6 +28,7 @@ PAIRS = {
     "coffee": (ROOT / "examples/coffee/image.png", ROOT / "examples/coffee/mask.png"),
     "davis": (SHARED / "data/davis_pair/image.jpg", SHARED / "data/davis_pair/mask.png"),
 }
+PROTOTYPE = SHARED / "prototype"
 WORK = ROOT / "out" / "quality"
 DOCS = ROOT / "docs"
 PICTURES = DOCS / "quality"
@@ -76,7 +77,7 @@ def code_hash(method: Method) -> str:
         files = [p for folder in folders for p in (core / folder).rglob("*.py")]
         files += [core / "losses.py", core / "generation.py"]
     elif method == "prototype":
-        files = list((SHARED / "prototype").glob("*.py"))
+        files = list(PROTOTYPE.glob("*.py"))
     else:
         files = [Path(__file__).with_name("augmented.py")]
     return hash_of(files)
@@ -107,11 +108,9 @@ def load_pair(name: str) -> Pair:
 
 def read_set(place: Path, limit: int | None = None) -> list[tuple[U8, U8]]:
     """Images and masks of a folder or a zip with images/ and masks/, in order of their names."""
-    read: Callable[[str], bytes]
     if place.is_dir():
         names = [str(p.relative_to(place)) for p in (place / "images").glob("*.png")]
-        read = lambda name: (place / name).read_bytes()  # noqa: E731 - two readers of one shape
-        return _read_pairs(sorted(names)[:limit], read)
+        return _read_pairs(sorted(names)[:limit], lambda name: (place / name).read_bytes())
     with zipfile.ZipFile(place) as archive:
         names = [n for n in archive.namelist() if n.startswith("images/") and n.endswith(".png")]
         return _read_pairs(sorted(names)[:limit], archive.read)

@@ -39,7 +39,7 @@ def test_it_is_ready_soon(settings: Settings, tmp_path: Path) -> None:
     seconds, processor_seconds = min(attempts)
     print(f"ready after {seconds:.2f} s, of which {processor_seconds:.2f} s on the processor")
     # Others may have the processors meanwhile: the gateway's own work counts, and its pauses.
-    assert processor_seconds < 2 * READY_SECONDS
+    assert processor_seconds < READY_SECONDS
     assert seconds < READY_SECONDS + max(0.0, 10 * (os.getloadavg()[0] - 0.5))
 
 
@@ -79,8 +79,8 @@ def test_large_uploads_neither_swell_nor_block_it(
     assert before < RESIDENT_MEGABYTES
     assert after < RESIDENT_MEGABYTES
     # The median, and a bound far below one decoding for nearly all: a busy machine has hiccups.
-    assert waits[len(waits) // 2] < 0.5
-    assert waits[int(len(waits) * 0.98)] < 5.0
+    assert waits[len(waits) // 2] < 0.1
+    assert waits[int(len(waits) * 0.98)] < 2.0
 
 
 def test_a_dry_run_loads_nothing_of_the_method(settings: Settings) -> None:
