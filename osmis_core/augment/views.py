@@ -25,7 +25,11 @@ SMALLEST_OBJECT = 5e-4
 CUT_AT_BORDER_PX = 1
 TRIES = 12
 HALO_PX = 3
-"""Around objects: light and shadow that belong to them and not to the background."""
+HALO_SHARE = 0.1
+"""Around objects: light and shadow that belong to them and not to the background. In pixels, or as
+a share of the object's size where that is more. An object takes its halo along, fading out."""
+KEPT_APART = 0.5
+"""Moved objects stand this far apart, in fractions of their fading halo: what touches fuses."""
 ROOMY_SHARE = 0.4
 """Objects whose box covers more of the frame than this are shown smaller than they are."""
 
@@ -55,7 +59,7 @@ class ViewOptions:
     vertical_std: float = 0.15
     scale_std_log2: float = 0.3
     turn_std_degrees: float = 8.0
-    visible: float = 0.7
+    visible: float = 0.85
     overlap: float = 0.02
     mirrored: float = 0.0
     zoom_log2: float = 0.3
@@ -63,13 +67,26 @@ class ViewOptions:
 
 @dataclass(frozen=True)
 class _Object:
-    """A component cut out of the source: premultiplied colour and classes, and its alpha."""
+    """A component cut out of the source with its halo.
+
+    Attributes:
+        colour_CHW: premultiplied by ``blend_1HW``.
+        classes_KHW: premultiplied by ``alpha_1HW``.
+        alpha_1HW: 1 on the object.
+        blend_1HW: 1 on the object, fading to 0 over its halo.
+        top: row of the box in the frame.
+        left: column of the box in the frame.
+        box_share: the object's own box over the frame's area.
+        is_cut: the frame cuts the object off.
+    """
 
     colour_CHW: Tensor
     classes_KHW: Tensor
     alpha_1HW: Tensor
+    blend_1HW: Tensor
     top: int
     left: int
+    box_share: float
     is_cut: bool
 
 
@@ -94,13 +111,11 @@ class LayoutViews:
         areas = np.bincount(labels.ravel(), minlength=count + 1)
         smallest = SMALLEST_OBJECT * labels.size
         labels_HW = torch.from_numpy(labels)
-        self.objects = [
-            _cut_out(image_CHW, mask_KHW, labels_HW == i)
-            for i in range(1, count + 1)
-            if areas[i] >= smallest
-        ]
-        margin = 2 * HALO_PX + 1
-        hole_HW = F.max_pool2d(foreground_HW[None, None].float(), margin, 1, HALO_PX)[0, 0] > 0
+        parts = [labels_HW == i for i in range(1, count + 1) if areas[i] >= smallest]
+        self.objects = [_cut_out(image_CHW, mask_KHW, part_HW) for part_HW in parts]
+        hole_HW = _grow(foreground_HW, HALO_PX)
+        for part_HW in parts:
+            hole_HW |= _grow(part_HW, _halo_px(part_HW))
         rng = torch.Generator().manual_seed(seed)
         self.background_CHW = inpaint(image_CHW, hole_HW, rng)
         self.background_KHW = mask_KHW.clone()
@@ -172,8 +187,7 @@ class LayoutViews:
 
     def _room_log2(self, thing: _Object) -> float:
         """Mean size change, log2: an object that fills the frame shrinks, so that it can move."""
-        box_share = thing.alpha_1HW.numel() / (self.height * self.width)
-        return min(0.0, 0.5 * math.log2(ROOMY_SHARE / box_share))
+        return min(0.0, 0.5 * math.log2(ROOMY_SHARE / thing.box_share))
 
     def _frame(
         self, image_CHW: Tensor, mask_KHW: Tensor, rng: np.random.Generator
@@ -198,18 +212,42 @@ def _cut_out(image_CHW: Tensor, mask_KHW: Tensor, part_HW: Tensor) -> _Object:
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     left, right = int(columns[0]), int(columns[-1]) + 1
     height, width = part_HW.shape
-    window = (slice(None), slice(top, bottom), slice(left, right))
-    alpha_1HW = part_HW[None].float()[window]
     margin = CUT_AT_BORDER_PX
     is_cut = min(top, left) < margin or bottom > height - margin or right > width - margin
+    halo_px = _halo_px(part_HW)
+    others_HW = (mask_KHW[1:].sum(0) > 0) & ~part_HW
+    blend_HW = torch.where(part_HW, 1.0, _fade(part_HW, halo_px)) * ~_grow(others_HW, 1)
+    blend_HW = torch.where(part_HW, 1.0, blend_HW)
+    box_share = (bottom - top) * (right - left) / (height * width)
+    top, left = max(top - halo_px, 0), max(left - halo_px, 0)
+    window = (slice(None), slice(top, bottom + halo_px), slice(left, right + halo_px))
+    alpha_1HW, blend_1HW = part_HW[None].float()[window], blend_HW[None][window]
     return _Object(
-        image_CHW[window] * alpha_1HW,
+        image_CHW[window] * blend_1HW,
         mask_KHW[window] * alpha_1HW,
         alpha_1HW,
+        blend_1HW,
         top,
         left,
+        box_share,
         is_cut,
     )
+
+
+def _halo_px(part_HW: Tensor) -> int:
+    """Width of an object's halo."""
+    return max(HALO_PX, round(HALO_SHARE * math.sqrt(float(part_HW.sum()))))
+
+
+def _grow(part_HW: Tensor, radius_px: int) -> Tensor:
+    grown = F.max_pool2d(part_HW[None, None].float(), 2 * radius_px + 1, 1, radius_px)
+    return grown[0, 0] > 0
+
+
+def _fade(part_HW: Tensor, halo_px: int) -> Tensor:
+    """From 1 on the part to 0 at the end of its halo."""
+    rings = torch.stack([_grow(part_HW, r).float() for r in range(1, halo_px)])
+    return rings.mean(0)
 
 
 def _pose(thing: _Object, scale: float, angle: float, *, mirrored: bool) -> _Object:
@@ -225,12 +263,22 @@ def _pose(thing: _Object, scale: float, angle: float, *, mirrored: bool) -> _Obj
             [-sin * out_w / (scale * height), cos * out_h / (scale * height), 0.0],
         ]
     )
-    stacked = torch.cat((thing.colour_CHW, thing.classes_KHW, thing.alpha_1HW))[None]
+    planes = (thing.colour_CHW, thing.classes_KHW, thing.alpha_1HW, thing.blend_1HW)
+    stacked = torch.cat(planes)[None]
     grid = F.affine_grid(sampling[None], [1, 1, out_h, out_w], align_corners=False)
     moved = F.grid_sample(stacked, grid, align_corners=False)[0]
     top = thing.top + (height - out_h) // 2
     left = thing.left + (width - out_w) // 2
-    return _Object(moved[:3], moved[3:-1], moved[-1:], top, left, thing.is_cut)
+    return _Object(
+        moved[:3],
+        moved[3:-2],
+        moved[-2:-1],
+        moved[-1:],
+        top,
+        left,
+        thing.box_share,
+        thing.is_cut,
+    )
 
 
 def _overlap(
@@ -246,12 +294,12 @@ def _overlap(
 
 
 def _covered(thing: _Object, taken_HW: Tensor, top: int, left: int) -> float:
-    """Share of the object that would cover others already placed."""
+    """Share of the object, the inner half of its halo included, that would cover others."""
     meet = _overlap(thing, taken_HW, top, left)
     if meet is None:
         return 1.0
     rows, columns, own_rows, own_columns = meet
-    alpha_HW = thing.alpha_1HW[0, own_rows, own_columns]
+    alpha_HW = (thing.blend_1HW[0, own_rows, own_columns] > KEPT_APART).float()
     area = float(thing.alpha_1HW.sum().clamp_min(1.0))
     return float((alpha_HW * taken_HW[rows, columns]).sum()) / area
 
@@ -263,7 +311,13 @@ def _composite(thing: _Object, canvas: tuple[Tensor, Tensor, Tensor], top: int, 
         return
     rows, columns, own_rows, own_columns = meet
     alpha = thing.alpha_1HW[:, own_rows, own_columns]
-    for target, layer in ((image_CHW, thing.colour_CHW), (mask_KHW, thing.classes_KHW)):
-        target[:, rows, columns] = target[:, rows, columns] * (1 - alpha)
-        target[:, rows, columns] += layer[:, own_rows, own_columns]
+    # the halo falls on the background only, not on what is there already
+    free = 1 - taken_HW[rows, columns]
+    blend = torch.maximum(alpha, thing.blend_1HW[:, own_rows, own_columns] * free)
+    colour = thing.colour_CHW[:, own_rows, own_columns]
+    whole = thing.blend_1HW[:, own_rows, own_columns].clamp_min(1e-3)
+    image_CHW[:, rows, columns] *= 1 - blend
+    image_CHW[:, rows, columns] += colour / whole * blend
+    mask_KHW[:, rows, columns] *= 1 - alpha
+    mask_KHW[:, rows, columns] += thing.classes_KHW[:, own_rows, own_columns]
     taken_HW[rows, columns] = torch.maximum(taken_HW[rows, columns], alpha[0])
