@@ -1,194 +1,114 @@
-"""Differentiable augmentation: geometry and colour, the same draw for every scale of one image.
+"""Differentiable augmentation: the same draw for every scale of one image, and for its mask.
 
-The transforms and their strengths are the published list of adaptive discriminator augmentation;
-geometric ones move the mask too. What leaves the frame is reflected.
+The transforms and their strengths are the published list of adaptive discriminator augmentation
+(Karras et al., 2020): geometry, colour, filtering, noise and cutout, in this order. All random
+state is in the draw; applying it is deterministic and differentiable with respect to the images.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-SCALE_STD_LOG2 = 0.2
-TRANSLATION_STD = 0.125
-MAX_INTEGER_TRANSLATION = 0.125
-BRIGHTNESS_STD = 0.2
-CONTRAST_STD_LOG2 = 0.5
-SATURATION_STD_LOG2 = 1.0
-LUMA = (1 / math.sqrt(3),) * 3
+from osmis_core.augment.colour import apply_colour, colour_matrix, draw_colour
+from osmis_core.augment.corruption import Noise, add_noise, cut_out, draw_cutout, draw_noise
+from osmis_core.augment.draws import BatchDraws
+from osmis_core.augment.filtering import draw_band_gains, filter_bands
+from osmis_core.augment.geometry import draw_geometry, resample, sampling_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationOptions:
-    """Which families act, each of its transforms with ``probability``."""
+    """Which families act, each of their transforms with ``probability`` on each sample."""
 
     probability: float = 0.3
     geometry: bool = True
     colour: bool = True
+    filtering: bool = True
+    noise: bool = True
+    cutout: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AugmentationDraw:
-    """One batch's draw.
+    """One batch's draw, on the CPU; None stands for a family that does not act.
 
     Attributes:
+        full_hw: height and width that it was drawn for; smaller scales share the frame.
         sampling_B23: maps output positions to input positions, both in [−1, 1] coordinates.
         colour_B34: affine map of RGB, the last column an offset.
+        band_gains_B4: of four frequency bands, lowest first.
+        noise: at full size.
+        cutout_px_B4: top, bottom, left, right of a rectangle in full-size pixels.
     """
 
-    sampling_B23: Tensor | None
-    colour_B34: Tensor | None
+    full_hw: tuple[int, int]
+    sampling_B23: Tensor | None = None
+    colour_B34: Tensor | None = None
+    band_gains_B4: Tensor | None = None
+    noise: Noise | None = None
+    cutout_px_B4: Tensor | None = None
 
 
 def draw(
     options: AugmentationOptions, batch: int, height: int, width: int, rng: torch.Generator
 ) -> AugmentationDraw:
     """Draws the transforms of a batch of images of this size."""
+    size = (height, width)
+    if options.probability == 0:
+        return AugmentationDraw(full_hw=size)
+    draws = BatchDraws(options.probability, batch, rng)
     return AugmentationDraw(
-        _draw_geometry(options.probability, batch, height, width, rng)
+        full_hw=size,
+        sampling_B23=sampling_matrix(draw_geometry(draws, *size), *size)
         if options.geometry
         else None,
-        _draw_colour(options.probability, batch, rng) if options.colour else None,
+        colour_B34=colour_matrix(draw_colour(draws)) if options.colour else None,
+        band_gains_B4=draw_band_gains(draws) if options.filtering else None,
+        noise=draw_noise(draws, *size) if options.noise else None,
+        cutout_px_B4=draw_cutout(draws, *size) if options.cutout else None,
     )
 
 
 def augment_images(images_BCHW: list[Tensor], drawn: AugmentationDraw) -> list[Tensor]:
-    """Applies one draw to every scale; (B, 3, h, w) in [−1, 1] each."""
-    out = []
-    for image_BCHW in images_BCHW:
-        moved = _resample(image_BCHW, drawn.sampling_B23, "bilinear")
-        if drawn.colour_B34 is not None:
-            colour = drawn.colour_B34.to(moved)
-            moved = torch.einsum("bij,bjhw->bihw", colour[:, :, :3], moved)
-            moved = moved + colour[:, :, 3, None, None]
-        out.append(moved)
-    return out
+    """Applies one draw to every scale; (B, 3, h, w) each, about [−1, 1], not clipped.
+
+    Computed in float32 at least, autocast or not: bfloat16 positions would be off by a pixel.
+    """
+    with torch.autocast(images_BCHW[0].device.type, enabled=False):
+        return [_augment_image(image_BCHW, drawn) for image_BCHW in images_BCHW]
 
 
 def augment_mask(mask_BKHW: Tensor, drawn: AugmentationDraw) -> Tensor:
-    """Applies the draw's geometry to the masks by nearest neighbour, so that hard stays hard."""
-    return _resample(mask_BKHW, drawn.sampling_B23, "nearest")
+    """Applies the draw's geometry to the masks by nearest neighbour, so that hard stays hard.
+
+    A cutout leaves the mask as it is. Cleared under the cut, a small class could vanish from the
+    mask, and the object loss treats a vanished class as absent in real pairs but as a fault in
+    generated ones: the generator would learn to put objects elsewhere as well. Uncut, real and
+    generated pairs are treated alike, at the price that a class is now and then judged on grey.
+    """
+    if drawn.sampling_B23 is None:
+        return mask_BKHW
+    with torch.autocast(mask_BKHW.device.type, enabled=False):
+        return resample(_at_least_float32(mask_BKHW), drawn.sampling_B23, "nearest")
 
 
-def _resample(x_BCHW: Tensor, sampling_B23: Tensor | None, mode: str) -> Tensor:
-    if sampling_B23 is None:
-        return x_BCHW
-    grid = F.affine_grid(sampling_B23.to(x_BCHW), list(x_BCHW.shape), align_corners=False)
-    return F.grid_sample(x_BCHW, grid, mode=mode, padding_mode="reflection", align_corners=False)
+def _augment_image(image_BCHW: Tensor, drawn: AugmentationDraw) -> Tensor:
+    image_BCHW = _at_least_float32(image_BCHW)
+    if drawn.sampling_B23 is not None:
+        image_BCHW = resample(image_BCHW, drawn.sampling_B23, "bilinear")
+    if drawn.colour_B34 is not None:
+        image_BCHW = apply_colour(image_BCHW, drawn.colour_B34)
+    if drawn.band_gains_B4 is not None:
+        image_BCHW = filter_bands(image_BCHW, drawn.band_gains_B4, drawn.full_hw)
+    if drawn.noise is not None:
+        image_BCHW = add_noise(image_BCHW, drawn.noise)
+    if drawn.cutout_px_B4 is not None:
+        image_BCHW = cut_out(image_BCHW, drawn.cutout_px_B4, drawn.full_hw)
+    return image_BCHW
 
 
-def _draw_geometry(
-    probability: float, batch: int, height: int, width: int, rng: torch.Generator
-) -> Tensor:
-    """Composes the geometric transforms in pixel units, then converts to [−1, 1] coordinates."""
-
-    def gate(neutral: float, value: Tensor) -> Tensor:
-        on = torch.rand(batch, generator=rng) < probability
-        return torch.where(on, value, torch.full_like(value, neutral))
-
-    def normal(std: float) -> Tensor:
-        return torch.randn(batch, generator=rng) * std
-
-    def uniform(low: float, high: float) -> Tensor:
-        return low + torch.rand(batch, generator=rng) * (high - low)
-
-    flip = torch.where(torch.rand(batch, generator=rng) < probability / 2, -1.0, 1.0)
-    matrix = _affine(batch, xx=flip)
-    if height == width:
-        quarter_turns = gate(0.0, torch.randint(0, 4, (batch,), generator=rng).float())
-        matrix = _rotation(quarter_turns * (math.pi / 2)) @ matrix
-    limit = MAX_INTEGER_TRANSLATION
-    shift_x = gate(0.0, torch.round(uniform(-limit, limit) * width))
-    shift_y = gate(0.0, torch.round(uniform(-limit, limit) * height))
-    matrix = _affine(batch, dx=shift_x, dy=shift_y) @ matrix
-    scale = gate(1.0, torch.exp2(normal(SCALE_STD_LOG2)))
-    matrix = _affine(batch, xx=scale, yy=scale) @ matrix
-    # a rotation before and one after the anisotropic scale, together with probability p
-    each = 1 - math.sqrt(1 - probability)
-    turned = [torch.rand(batch, generator=rng) < each for _ in range(2)]
-    angles = [torch.where(t, uniform(-math.pi, math.pi), torch.zeros(batch)) for t in turned]
-    matrix = _rotation(angles[0]) @ matrix
-    stretch = gate(1.0, torch.exp2(normal(SCALE_STD_LOG2)))
-    matrix = _affine(batch, xx=stretch, yy=1 / stretch) @ matrix
-    matrix = _rotation(angles[1]) @ matrix
-    drift_x = gate(0.0, normal(TRANSLATION_STD) * width)
-    drift_y = gate(0.0, normal(TRANSLATION_STD) * height)
-    matrix = _affine(batch, dx=drift_x, dy=drift_y) @ matrix
-    inverse: Tensor = torch.linalg.inv(matrix)
-    to_unit = torch.diag(torch.tensor([2 / width, 2 / height, 1.0]))
-    to_px = torch.diag(torch.tensor([width / 2, height / 2, 1.0]))
-    return (to_unit @ inverse @ to_px)[:, :2]
-
-
-def _affine(
-    batch: int,
-    *,
-    xx: Tensor | float = 1.0,
-    yy: Tensor | float = 1.0,
-    dx: Tensor | float = 0.0,
-    dy: Tensor | float = 0.0,
-) -> Tensor:
-    matrix = torch.eye(3).repeat(batch, 1, 1)
-    matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 0, 2], matrix[:, 1, 2] = (
-        torch.as_tensor(v, dtype=torch.float32).expand(batch) for v in (xx, yy, dx, dy)
-    )
-    return matrix
-
-
-def _rotation(angle_B: Tensor) -> Tensor:
-    matrix = torch.eye(3).repeat(angle_B.shape[0], 1, 1)
-    cos, sin = angle_B.cos(), angle_B.sin()
-    matrix[:, 0, 0], matrix[:, 0, 1], matrix[:, 1, 0], matrix[:, 1, 1] = cos, -sin, sin, cos
-    return matrix
-
-
-def _draw_colour(probability: float, batch: int, rng: torch.Generator) -> Tensor:
-    """Brightness, contrast, luma flip, hue rotation and saturation as one affine map of RGB."""
-
-    def chosen() -> Tensor:
-        return torch.rand(batch, generator=rng) < probability
-
-    matrix = torch.eye(4).repeat(batch, 1, 1)
-    brightness = torch.where(chosen(), torch.randn(batch, generator=rng) * BRIGHTNESS_STD, 0.0)
-    shift = torch.eye(4).repeat(batch, 1, 1)
-    shift[:, :3, 3] = brightness[:, None]
-    matrix = shift @ matrix
-    contrast = torch.exp2(torch.randn(batch, generator=rng) * CONTRAST_STD_LOG2)
-    contrast = torch.where(chosen(), contrast, torch.ones(batch))
-    stretch = torch.eye(4).repeat(batch, 1, 1) * contrast[:, None, None]
-    stretch[:, 3, 3] = 1.0
-    matrix = stretch @ matrix
-    axis = torch.tensor(LUMA)
-    along = torch.zeros(4, 4)
-    along[:3, :3] = torch.outer(axis, axis)
-    flip = (chosen() & (torch.rand(batch, generator=rng) < 0.5)).float()
-    matrix = (torch.eye(4) - 2 * flip[:, None, None] * along) @ matrix
-    angle = torch.where(chosen(), (torch.rand(batch, generator=rng) * 2 - 1) * math.pi, 0.0)
-    matrix = _hue_rotation(angle) @ matrix
-    saturation = torch.exp2(torch.randn(batch, generator=rng) * SATURATION_STD_LOG2)
-    saturation = torch.where(chosen(), saturation, torch.ones(batch))[:, None, None]
-    matrix = (along + (torch.eye(4) - along) * _keep_last(saturation)) @ matrix
-    return matrix[:, :3]
-
-
-def _keep_last(factor_B11: Tensor) -> Tensor:
-    """The factor for the RGB rows, 1 for the homogeneous row."""
-    factor = factor_B11.repeat(1, 4, 1)
-    factor[:, 3] = 1.0
-    return factor
-
-
-def _hue_rotation(angle_B: Tensor) -> Tensor:
-    """Rotation about the luma axis (Rodrigues' formula)."""
-    x, y, z = LUMA
-    cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    axis = torch.tensor(LUMA)
-    outer = torch.outer(axis, axis)
-    cos, sin = angle_B.cos()[:, None, None], angle_B.sin()[:, None, None]
-    rotation = torch.eye(4).repeat(angle_B.shape[0], 1, 1)
-    rotation[:, :3, :3] = cos * torch.eye(3) + sin * cross + (1 - cos) * outer
-    return rotation
+def _at_least_float32(x_BCHW: Tensor) -> Tensor:
+    return x_BCHW.float() if x_BCHW.dtype in {torch.bfloat16, torch.float16} else x_BCHW

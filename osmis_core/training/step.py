@@ -107,7 +107,6 @@ class Optimisation:
         self.augmentation = AugmentationOptions(
             probability=config.augmentation_probability,
             geometry=config.geometric_augmentation,
-            colour=config.augmentation_probability > 0,
         )
         self.real_pairs = self._real_pairs(pair, (source[0].to(device), source[1].to(device)))
 
