@@ -1,18 +1,27 @@
 """Feature augmentation: of real pairs' features, inside the discriminator.
 
 Content vectors are mixed with vectors of the same class and lose channels; layouts are changed
-by moving patches of the feature map, guided by the mask (method page, "Feature augmentation").
+by moving parts of the feature map, guided by the mask (method page, "Feature augmentation").
+Every change is drawn anew for every sample of the batch.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from osmis_core.augment.layout_moves import (
+    Scene,
+    copy_background,
+    duplicate_object,
+    paste_object,
+    remove_object,
+    swap_background,
+)
+
+MIXED_SHARE = (0.1, 0.5)
 DROPPED_SHARE = (0.1, 0.3)
-PATCH_SHARE = (0.2, 0.5)
-TRIES = 5
-OBJECT_FREE_BELOW = 0.5
 
 
 class FeatureAugmentation:
@@ -31,92 +40,76 @@ class FeatureAugmentation:
         self.rng = rng
         self.move_layout = move_layout
 
-    def content(self, vectors_BKC: Tensor) -> Tensor:
-        """Mixes channels with another sample's vector of the same class, then drops channels."""
-        batch, classes, channels = vectors_BKC.shape
-        shape = (batch, classes, 1)
-        partner_B = torch.randperm(batch, generator=self.rng)
-        share = torch.rand(shape, generator=self.rng) * 0.5
-        mixed = torch.rand((batch, classes, channels), generator=self.rng) < share
-        mixed &= self._chosen(shape)
-        out = torch.where(mixed.to(vectors_BKC.device), vectors_BKC[partner_B], vectors_BKC)
-        low, high = DROPPED_SHARE
-        share = low + torch.rand(shape, generator=self.rng) * (high - low)
-        dropped = torch.rand((batch, classes, channels), generator=self.rng) < share
-        dropped &= self._chosen(shape)
-        return out.masked_fill(dropped.to(out.device), 0.0)
+    def content(self, vectors_BKC: Tensor, present_BK: Tensor) -> Tensor:
+        """Mixes a share of the channels with another sample's vector of the class, then drops some.
 
-    def layout(self, features_BCHW: Tensor, mask_BKHW: Tensor) -> Tensor:
-        """Copies, swaps, pastes, removes and duplicates parts of each sample's feature map."""
-        if not self.move_layout:
-            return features_BCHW
-        out = features_BCHW.clone()
-        object_BHW = (1 - mask_BKHW[:, 0]).detach().cpu()
-        for b in range(out.shape[0]):
-            if self._happens():
-                self._copy_background(out[b], object_BHW[b])
-            if self._happens():
-                self._swap_background(out[b], object_BHW[b])
-            if self._happens():
-                other = self._integer(0, out.shape[0])
-                self._paste_object(out[b], features_BCHW[other], object_BHW[other])
-            if self._happens():
-                self._remove_object(out[b], object_BHW[b])
-            if self._happens():
-                self._paste_object(out[b], features_BCHW[b], object_BHW[b])
-        return out
+        Args:
+            vectors_BKC: a content vector a class.
+            present_BK: which classes each sample shows. A vector is mixed only with one of a
+                sample that shows the class too, since an absent class has no content to give.
+        """
+        if self.probability == 0:
+            return vectors_BKC
+        partner_BK, has_partner_BK = self._partners(present_BK)
+        partner_BKC = partner_BK[:, :, None].expand_as(vectors_BKC)
+        mixed_BKC = self._channels(vectors_BKC, MIXED_SHARE) & has_partner_BK[:, :, None]
+        out_BKC = torch.where(mixed_BKC, vectors_BKC.gather(0, partner_BKC), vectors_BKC)
+        return out_BKC.masked_fill(self._channels(vectors_BKC, DROPPED_SHARE), 0.0)
 
-    def _chosen(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.rand(shape, generator=self.rng) < self.probability
+    def layout(self, features_BCHW: Tensor, mask_BKHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Copies, swaps, pastes, removes and duplicates parts of each sample's feature map.
 
-    def _happens(self) -> bool:
-        return bool(self._chosen((1,)))
+        Args:
+            features_BCHW: features of real images.
+            mask_BKHW: the class shares of their cells, background first.
 
-    def _integer(self, low: int, high: int) -> int:
-        return int(torch.randint(low, max(high, low + 1), (1,), generator=self.rng))
+        Returns:
+            The features and, moved with them, the mask.
+        """
+        if not self.move_layout or self.probability == 0:
+            return features_BCHW, mask_BKHW
+        masks = mask_BKHW.detach().float().cpu().numpy()
+        untouched = [Scene.from_mask(mask_KHW, b) for b, mask_KHW in enumerate(masks)]
+        seed = int(torch.randint(0, 2**62, (1,), generator=self.rng))
+        rng = np.random.Generator(np.random.PCG64(seed))
+        moved = [self._move(scene.copy(), untouched, rng) for scene in untouched]
+        cells_BHW = torch.from_numpy(np.stack([scene.source_HW for scene in moved]))
+        cells_BHW = cells_BHW.to(features_BCHW.device)
+        return _gather(features_BCHW, cells_BHW), _gather(mask_BKHW, cells_BHW)
 
-    def _rectangles(self, height: int, width: int) -> tuple[slice, slice, slice, slice]:
-        """Two rectangles of one size, anywhere in the map."""
-        low, high = PATCH_SHARE
-        share_h, share_w = (low + torch.rand(2, generator=self.rng) * (high - low)).tolist()
-        h, w = max(1, round(height * share_h)), max(1, round(width * share_w))
-        y1, y2 = (self._integer(0, height - h + 1) for _ in range(2))
-        x1, x2 = (self._integer(0, width - w + 1) for _ in range(2))
-        return slice(y1, y1 + h), slice(x1, x1 + w), slice(y2, y2 + h), slice(x2, x2 + w)
+    def _move(self, scene: Scene, untouched: list[Scene], rng: np.random.Generator) -> Scene:
+        if rng.random() < self.probability:
+            copy_background(scene, rng)
+        if rng.random() < self.probability:
+            swap_background(scene, rng)
+        if rng.random() < self.probability:
+            paste_object(scene, untouched, rng)
+        if rng.random() < self.probability:
+            remove_object(scene, rng)
+        if rng.random() < self.probability:
+            duplicate_object(scene, rng)
+        return scene
 
-    def _free_rectangles(self, object_HW: Tensor) -> tuple[slice, slice, slice, slice] | None:
-        for _ in range(TRIES):
-            y1, x1, y2, x2 = self._rectangles(*object_HW.shape)
-            if max(object_HW[y1, x1].max(), object_HW[y2, x2].max()) < OBJECT_FREE_BELOW:
-                return y1, x1, y2, x2
-        return None
+    def _partners(self, present_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """For each vector another sample that shows its class, and whether there is one."""
+        batch, classes = present_BK.shape
+        score_BBK = torch.rand((batch, batch, classes), generator=self.rng).to(present_BK.device)
+        itself_BB1 = torch.eye(batch, dtype=torch.bool, device=present_BK.device)[:, :, None]
+        usable_BBK = present_BK[:, None] & present_BK[None] & ~itself_BB1
+        best_BK, partner_BK = score_BBK.masked_fill(~usable_BBK, -1.0).max(1)
+        return partner_BK, best_BK >= 0
 
-    def _copy_background(self, features_CHW: Tensor, object_HW: Tensor) -> None:
-        free = self._free_rectangles(object_HW)
-        if free is not None:
-            y1, x1, y2, x2 = free
-            features_CHW[:, y2, x2] = features_CHW[:, y1, x1].clone()
+    def _channels(self, vectors_BKC: Tensor, share: tuple[float, float]) -> Tensor:
+        """A random share of the channels of the vectors that are changed, none of the others."""
+        shape_BK1 = (*vectors_BKC.shape[:2], 1)
+        low, high = share
+        share_BK1 = low + torch.rand(shape_BK1, generator=self.rng) * (high - low)
+        rank_BKC = torch.rand(vectors_BKC.shape, generator=self.rng).argsort(2).argsort(2)
+        changed_BK1 = torch.rand(shape_BK1, generator=self.rng) < self.probability
+        chosen_BKC = (rank_BKC < (share_BK1 * vectors_BKC.shape[2]).round()) & changed_BK1
+        return chosen_BKC.to(vectors_BKC.device)
 
-    def _swap_background(self, features_CHW: Tensor, object_HW: Tensor) -> None:
-        free = self._free_rectangles(object_HW)
-        if free is not None:
-            y1, x1, y2, x2 = free
-            first, second = features_CHW[:, y1, x1].clone(), features_CHW[:, y2, x2].clone()
-            features_CHW[:, y1, x1], features_CHW[:, y2, x2] = second, first
 
-    def _paste_object(self, target_CHW: Tensor, giver_CHW: Tensor, object_HW: Tensor) -> None:
-        """Another place for a sample's objects, shifted cyclically."""
-        height, width = object_HW.shape
-        shift = (self._integer(0, height), self._integer(0, width))
-        moved_HW = torch.roll(object_HW, shift, (0, 1)) >= OBJECT_FREE_BELOW
-        moved_CHW = torch.roll(giver_CHW, shift, (1, 2))
-        target_CHW.copy_(torch.where(moved_HW.to(target_CHW.device), moved_CHW, target_CHW))
-
-    def _remove_object(self, features_CHW: Tensor, object_HW: Tensor) -> None:
-        """Background features, shifted cyclically, over the objects."""
-        height, width = object_HW.shape
-        shift = (self._integer(0, height), self._integer(0, width))
-        giver_is_free = torch.roll(object_HW, shift, (0, 1)) < OBJECT_FREE_BELOW
-        hidden = (object_HW >= OBJECT_FREE_BELOW) & giver_is_free
-        moved_CHW = torch.roll(features_CHW, shift, (1, 2))
-        features_CHW.copy_(torch.where(hidden.to(features_CHW.device), moved_CHW, features_CHW))
+def _gather(x_BCHW: Tensor, cells_BHW: Tensor) -> Tensor:
+    """What stands in the given cells of the flattened batch."""
+    return x_BCHW.permute(0, 2, 3, 1).flatten(0, 2)[cells_BHW].permute(0, 3, 1, 2)

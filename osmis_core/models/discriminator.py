@@ -127,10 +127,10 @@ class OsmisDiscriminator(nn.Module):
         vectors_BKC = masked_content_attention(
             x_BCHW, mask_BKhw, masked_mean=self.config.masked_mean
         )
-        if augmentation is not None:
-            vectors_BKC = augmentation.content(vectors_BKC)
-            x_BCHW = augmentation.layout(x_BCHW, mask_BKhw)
         present_BK = mask_BKhw.detach().sum((2, 3)) > 0
+        if augmentation is not None:
+            vectors_BKC = augmentation.content(vectors_BKC, present_BK)
+            x_BCHW, _ = augmentation.layout(x_BCHW, mask_BKhw)
         cells = x_BCHW.shape[2] * x_BCHW.shape[3]
         resolvable_K = self.source_area_K * cells >= HALF_A_CELL
         batch, classes, _ = vectors_BKC.shape

@@ -104,7 +104,7 @@ class ProjectedDiscriminator(nn.Module):
         for head, squeeze, scale in zip(self.layout, self.squeeze, LAYOUT_SCALES, strict=True):
             features, mask = features_BCHW[scale], masks[scale]
             if augmentation is not None:
-                features = augmentation.layout(features, mask)
+                features, mask = augmentation.layout(features, mask)
             seen = [squeeze(features), mask, _batch_spread(features), _batch_spread(mask)]
             layout.append(head(torch.cat([s.to(features.dtype) for s in seen], 1)).float())
         return Judgement(low_level, layout, content)
@@ -117,11 +117,11 @@ class ProjectedDiscriminator(nn.Module):
         augmentation: FeatureAugmentation | None,
     ) -> ContentLogits:
         vectors_BKC = masked_content_attention(features_BCHW, mask_BKhw)
+        present_BK = mask_BKhw.detach().sum((2, 3)) > 0
         if augmentation is not None:
-            vectors_BKC = augmentation.content(vectors_BKC)
+            vectors_BKC = augmentation.content(vectors_BKC, present_BK)
         batch, classes, _ = vectors_BKC.shape
         logits_BKN = head(vectors_BKC.flatten(0, 1)).float().view(batch, classes, classes + 1)
-        present_BK = mask_BKhw.detach().sum((2, 3)) > 0
         resolvable_K = self.source_area_K * mask_BKhw[0, 0].numel() >= HALF_A_CELL
         return ContentLogits(logits_BKN, present_BK, resolvable_K)
 

@@ -1,64 +1,141 @@
 from __future__ import annotations
 
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from osmis_core.augment.features import FeatureAugmentation
 
 
-def _augmentation(probability: float, *, move_layout: bool = True) -> FeatureAugmentation:
-    rng = torch.Generator().manual_seed(0)
+def _augmentation(
+    probability: float, *, seed: int = 0, move_layout: bool = True
+) -> FeatureAugmentation:
+    rng = torch.Generator().manual_seed(seed)
     return FeatureAugmentation(probability, rng, move_layout=move_layout)
 
 
+def _all(batch: int, classes: int) -> torch.Tensor:
+    return torch.ones(batch, classes, dtype=torch.bool)
+
+
+def _mask(batch: int) -> torch.Tensor:
+    mask = torch.zeros(batch, 2, 24, 32)
+    mask[:, 0] = 1
+    mask[:, :, 4:10, 4:12] = torch.tensor([0.0, 1.0])[None, :, None, None]
+    return mask
+
+
 def test_probability_zero_changes_nothing() -> None:
-    vectors, features = torch.randn(4, 3, 32), torch.randn(4, 8, 12, 16)
-    mask = torch.full((4, 2, 12, 16), 0.5)
-    assert torch.equal(_augmentation(0.0).content(vectors), vectors)
-    assert torch.equal(_augmentation(0.0).layout(features, mask), features)
+    vectors, features = torch.randn(4, 3, 32), torch.randn(4, 8, 24, 32)
+    assert torch.equal(_augmentation(0.0).content(vectors, _all(4, 3)), vectors)
+    moved, mask = _augmentation(0.0).layout(features, _mask(4))
+    assert torch.equal(moved, features)
+    assert torch.equal(mask, _mask(4))
 
 
 def test_content_is_only_mixed_within_a_class() -> None:
     """Class k's channels hold the value k, or 0 where dropped."""
     vectors = (torch.arange(3.0) + 1)[None, :, None].expand(5, 3, 200)
-    mixed = _augmentation(1.0).content(vectors)
+    mixed = _augmentation(1.0).content(vectors, _all(5, 3))
     for k in range(3):
         assert set(mixed[:, k].unique().tolist()) <= {0.0, k + 1.0}
 
 
-def test_content_drops_a_tenth_to_a_third_of_the_channels_and_mixes_samples() -> None:
-    vectors = (torch.arange(5.0) + 1)[:, None, None].expand(5, 2, 4000)
-    mixed = _augmentation(1.0).content(vectors)
-    dropped = (mixed == 0).float().mean(2)
-    assert bool(((dropped > 0.08) & (dropped < 0.32)).all())
-    others = ((mixed != 0) & (mixed != vectors)).float().mean((1, 2))
-    assert float(others.max()) > 0.05
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_every_vector_loses_a_tenth_to_three_tenths_and_mixes_up_to_half(seed: int) -> None:
+    vectors = (torch.arange(5.0) + 1)[:, None, None].expand(5, 2, 100)
+    changed = _augmentation(1.0, seed=seed).content(vectors, _all(5, 2))
+    dropped = (changed == 0).float().mean(2)
+    assert bool(((dropped > 0.0999) & (dropped < 0.3001)).all())
+    foreign = (changed != 0) & (changed != vectors)
+    assert bool(foreign.any(2).all())  # a sample is never its own partner
+    assert float(foreign.float().mean(2).max()) <= 0.5
+    for vector in torch.where(foreign, changed, 0.0).flatten(0, 1):
+        assert len(vector[vector != 0].unique()) == 1  # one partner each
 
 
-def test_layout_moves_act_on_every_sample_of_the_batch() -> None:
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_absent_classes_neither_give_nor_take(seed: int) -> None:
+    """Vectors of absent classes are zero by attention; here they are marked instead."""
+    present = torch.rand(5, 4, generator=torch.Generator().manual_seed(seed)) < 0.5
+    vectors = torch.where(present, 1.0, -1.0)[:, :, None].expand(5, 4, 100)
+    changed = _augmentation(1.0, seed=seed).content(vectors, present)
+    assert bool((changed[present] >= 0).all())
+    assert bool((changed[~present] <= 0).all())
+
+
+def test_a_class_of_one_sample_alone_is_not_mixed() -> None:
+    vectors = torch.randn(1, 3, 64)
+    changed = _augmentation(1.0).content(vectors, _all(1, 3))
+    assert torch.equal(changed[changed != 0], vectors[changed != 0])
+
+
+@pytest.mark.parametrize("probability", [0.4, 1.0])
+def test_content_changes_are_drawn_for_each_vector(probability: float) -> None:
+    vectors = torch.randn(400, 2, 50)
+    changed = _augmentation(probability).content(vectors, _all(400, 2))
+    dropped = (changed == 0).any(2).float().mean()
+    mixed = ((changed != 0) & (changed != vectors)).any(2).float().mean()
+    assert float(dropped) == pytest.approx(probability, abs=0.05)
+    assert float(mixed) == pytest.approx(probability, abs=0.05)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_layout_moves_act_on_every_sample_and_invent_nothing(seed: int) -> None:
     features = torch.randn(4, 8, 24, 32)
-    mask = torch.zeros(4, 2, 24, 32)
-    mask[:, 0] = 1
-    mask[:, :, 4:10, 4:12] = torch.tensor([0.0, 1.0])[None, :, None, None]
-    moved = _augmentation(1.0).layout(features, mask)
-    changed = (moved != features).any(1).flatten(1).any(1)
-    assert bool(changed.all())
-    # every feature vector of the result is one of the batch's own: nothing is invented
-    own = features.permute(0, 2, 3, 1).reshape(-1, 8)
-    for vector in moved.permute(0, 2, 3, 1).reshape(-1, 8)[::37]:
-        assert bool((own == vector).all(1).any())
+    moved, mask = _augmentation(1.0, seed=seed).layout(features, _mask(4))
+    assert bool((moved != features).any(1).flatten(1).any(1).all())
+    own = {tuple(v) for v in features.permute(0, 2, 3, 1).reshape(-1, 8).tolist()}
+    assert {tuple(v) for v in moved.permute(0, 2, 3, 1).reshape(-1, 8).tolist()} <= own
+    assert torch.equal(mask.sum(1), torch.ones(4, 24, 32))
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_the_mask_goes_where_the_features_go(seed: int) -> None:
+    """Features that are the mask stay the mask."""
+    mask = _mask(5)
+    mask[2, 0], mask[2, 1] = 1, 0  # a view that lost its object
+    moved, moved_mask = _augmentation(0.6, seed=seed).layout(mask.clone(), mask)
+    assert torch.equal(moved, moved_mask)
+
+
+def test_an_object_can_come_from_another_sample() -> None:
+    features = torch.arange(5.0)[:, None, None, None].expand(5, 1, 24, 32)
+    mask = _mask(5)
+    moved, moved_mask = _augmentation(1.0).layout(features, mask)
+    foreign = moved != features
+    assert bool(foreign.any())
+    assert bool((moved_mask[:, 1:][foreign] == 1).all())  # background stays its own sample's
+
+
+def test_layout_is_determined_by_the_generator() -> None:
+    features = torch.randn(4, 8, 24, 32)
+    first, second, third = (
+        _augmentation(0.7, seed=seed).layout(features, _mask(4))[0] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
 
 
 def test_the_input_is_left_as_it_was_and_gradients_pass() -> None:
-    features = torch.randn(2, 4, 8, 8, requires_grad=True)
+    features = torch.randn(2, 4, 24, 32, requires_grad=True)
     before = features.detach().clone()
-    mask = torch.zeros(2, 2, 8, 8)
-    mask[:, 0] = 1
-    _augmentation(1.0).layout(features, mask).sum().backward()
+    moved, _ = _augmentation(1.0).layout(features, _mask(2))
+    moved.sum().backward()
     assert torch.equal(features.detach(), before)
     assert features.grad is not None
+    # each cell's gradient counts the places where its features stand now
+    assert float(features.grad.sum()) == features.numel()
+    assert float(features.grad.max()) >= 2
 
 
 def test_layout_moves_can_be_switched_off() -> None:
-    features = torch.randn(2, 4, 8, 8)
-    mask = torch.ones(2, 1, 8, 8)
-    assert _augmentation(1.0, move_layout=False).layout(features, mask) is features
+    features, mask = torch.randn(2, 4, 8, 8), torch.ones(2, 1, 8, 8)
+    moved, moved_mask = _augmentation(1.0, move_layout=False).layout(features, mask)
+    assert moved is features
+    assert moved_mask is mask
