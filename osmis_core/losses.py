@@ -7,7 +7,7 @@ equation (1), scaled so that the adversarial weight is 1 for any number of block
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -88,19 +88,38 @@ def class_weights(area_fractions_K: Tensor, method: str) -> Tensor:
 
 
 def diversity_loss(features_BCHW: list[Tensor]) -> Tensor:
-    """− mean over blocks and pairs of samples of |tanh f_i − tanh f_j|.
-
-    The absolute difference summed over all pairs equals Σ (2r − B + 1) x_(r) over the values
-    sorted along the batch, r from 0, so that no pair is formed.
-    """
-    spreads = []
-    for f_BCHW in features_BCHW:
-        batch = f_BCHW.shape[0]
-        ordered, _ = torch.tanh(f_BCHW.float()).sort(dim=0)
-        rank_B = torch.arange(batch, device=ordered.device, dtype=ordered.dtype)
-        coefficient_B = (2 * rank_B - (batch - 1)) / (batch * (batch - 1) / 2)
-        spreads.append((coefficient_B @ ordered.flatten(1)).mean())
+    """− mean over blocks and pairs of samples of |tanh f_i − tanh f_j|."""
+    spreads = [_PairwiseSpread.apply(torch.tanh(f.float())) for f in features_BCHW]
     return -torch.stack(spreads).mean()
+
+
+class _PairwiseSpread(torch.autograd.Function):
+    """Mean of |x_i − x_j| over pairs of samples and over positions, pair by pair.
+
+    Its gradient in x_i is Σ_j sign(x_i − x_j), which the forward pass gathers on its way: no
+    difference is kept, and nothing is sorted.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor) -> Tensor:
+        total = x_BCHW.new_zeros(())
+        signs_BCHW = torch.zeros_like(x_BCHW)
+        batch = x_BCHW.shape[0]
+        for i in range(batch - 1):
+            difference = x_BCHW[i] - x_BCHW[i + 1 :]
+            total += difference.abs().sum()
+            sign = difference.sign_()
+            signs_BCHW[i] += sign.sum(0)
+            signs_BCHW[i + 1 :] -= sign
+        ctx.scale = 2.0 / ((batch - 1) * x_BCHW.numel())
+        ctx.save_for_backward(signs_BCHW)
+        return total * ctx.scale
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (signs_BCHW,) = ctx.saved_tensors
+        out: Tensor = signs_BCHW * (grad * ctx.scale)
+        return out
 
 
 def _binary(logits: Tensor, target: float) -> Tensor:

@@ -30,7 +30,7 @@ HALO_SHARE = 0.1
 a share of the object's size where that is more. An object takes its halo along, fading out."""
 KEPT_APART = 0.5
 """Moved objects stand this far apart, in fractions of their fading halo: what touches fuses."""
-ROOMY_SHARE = 0.4
+ROOMY_SHARE = 0.45
 """Objects whose box covers more of the frame than this are shown smaller than they are."""
 
 

@@ -12,6 +12,7 @@ from osmis_core.augment.features import FeatureAugmentation
 from osmis_core.models.attention import HALF_A_CELL, masked_content_attention, resize_mask
 from osmis_core.models.generator import LEAK
 from osmis_core.models.judgement import ContentLogits, Judgement
+from osmis_core.models.resampling import conv_then_pool, halve
 from osmis_core.models.spectral import SpectralConv2d, SpectralLinear, initialise_convolutions
 
 BASE_WIDTH = 32
@@ -42,6 +43,7 @@ class DownBlock(nn.Module):
         super().__init__()
         inner = min(c_in, c_out)
         self.first = first
+        self.fused = True
         self.conv1 = SpectralConv2d(c_in, inner, 3)
         self.conv2 = SpectralConv2d(inner, c_out, 3)
         self.shortcut = SpectralConv2d(c_in, c_out, 1, bias=False)
@@ -49,9 +51,10 @@ class DownBlock(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, c_in, H, W) → (B, c_out, ⌈H/2⌉, ⌈W/2⌉)."""
         h = self.conv1(x_BCHW if self.first else F.leaky_relu(x_BCHW, LEAK))
-        h = self.conv2(F.leaky_relu(h, LEAK))
-        skip: Tensor = self.shortcut(_halve(x_BCHW))
-        return skip + _halve(h)
+        weight, bias = self.conv2.normalised_weight(), self.conv2.bias
+        h = conv_then_pool(F.leaky_relu(h, LEAK), weight, bias, fused=self.fused)
+        skip: Tensor = self.shortcut(halve(x_BCHW))
+        return skip + h
 
 
 class VectorBlock(nn.Module):
@@ -70,10 +73,6 @@ class VectorBlock(nn.Module):
         h = self.conv2(F.leaky_relu(h, LEAK))
         skip: Tensor = x_NC if self.shortcut is None else self.shortcut(x_NC)
         return torch.add(skip, h)
-
-
-def _halve(x_BCHW: Tensor) -> Tensor:
-    return F.avg_pool2d(x_BCHW, 2, ceil_mode=True)
 
 
 class OsmisDiscriminator(nn.Module):

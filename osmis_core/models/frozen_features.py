@@ -86,7 +86,7 @@ class InvertedResidual(nn.Module):
         """One block."""
         y = x_BCHW
         for layer in self.layers[:-1]:
-            y = F.relu6(layer(y))
+            y = F.relu6(layer(y), inplace=True)
         y = self.layers[-1](y)
         return torch.add(y, x_BCHW) if self.skip else y
 
@@ -119,7 +119,7 @@ class EfficientNetLite0Features(nn.Module):
         # depthwise convolutions in bfloat16 go backward at half the speed of float32 on a CPU
         enabled = image_BCHW.is_cuda and torch.is_autocast_enabled("cuda")
         with torch.autocast(image_BCHW.device.type, enabled=enabled):
-            x_BCHW = F.relu6(self.stem(image_BCHW.float() * INPUT_SCALE))
+            x_BCHW = F.relu6(self.stem(image_BCHW.float() * INPUT_SCALE), inplace=True)
             features = [x_BCHW]
             for i, block in enumerate(self.blocks):
                 x_BCHW = block(x_BCHW)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from osmis_core.models.resampling import nearest_x2, upsample_then_conv
 from osmis_core.models.spectral import SpectralConv2d, initialise_convolutions
 
 LATENT_CHANNELS = 64
@@ -62,21 +63,23 @@ class UpBlock(nn.Module):
         super().__init__()
         inner = min(c_in, c_out)
         self.upsample = upsample
+        self.fused = True
         self.conv1 = SpectralConv2d(c_in, inner, 3)
         self.conv2 = SpectralConv2d(inner, c_out, 3)
         self.shortcut = SpectralConv2d(c_in, c_out, 1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Shape (B, c_in, H, W) → (B, c_out, sH, sW), s = 2 where it upsamples."""
-        h = self.conv1(_nearest_x2(F.leaky_relu(x_BCHW, LEAK), enabled=self.upsample))
+        h, skip = F.leaky_relu(x_BCHW, LEAK), self.shortcut(x_BCHW)
+        if self.upsample:
+            weight, bias = self.conv1.normalised_weight(), self.conv1.bias
+            h = upsample_then_conv(h, weight, bias, fused=self.fused)
+            # a 1×1 convolution commutes with nearest upsampling: the cheaper order
+            skip = nearest_x2(skip)
+        else:
+            h = self.conv1(h)
         h = self.conv2(F.leaky_relu(h, LEAK))
-        # a 1×1 convolution commutes with nearest upsampling: the cheaper order, the same result
-        skip = _nearest_x2(self.shortcut(x_BCHW), enabled=self.upsample)
         return torch.add(skip, h)
-
-
-def _nearest_x2(x_BCHW: Tensor, *, enabled: bool) -> Tensor:
-    return F.interpolate(x_BCHW, scale_factor=2, mode="nearest") if enabled else x_BCHW
 
 
 class LatentLayer(nn.Module):

@@ -18,8 +18,10 @@ from osmis_core.models.generator import LEAK
 from osmis_core.models.judgement import ContentLogits, Judgement
 from osmis_core.models.spectral import SpectralConv2d, SpectralLinear, update_spectral_norms
 
-MIXED_CHANNELS = (64, 128, 128, 128)
-HEAD_CHANNELS = 64
+MIXED_CHANNELS = (32, 128, 128, 128)
+HEAD_CHANNELS = (32, 64, 64, 64)
+"""Narrow at stride 2, which costs as much as all the others together: refinement replaces what is
+seen there by the source's own detail."""
 CONTENT_CHANNELS = 256
 LAYOUT_SCALES = (2, 3)
 """Scales (strides 8 and 16) that have a layout head."""
@@ -47,13 +49,13 @@ class ProjectedDiscriminator(nn.Module):
         self.mixers.requires_grad_(requires_grad=False)
         self.low = nn.ModuleList(
             nn.Sequential(
-                SpectralConv2d(m, HEAD_CHANNELS, 3, stride=2 if scale < LAYOUT_SCALES[-1] else 1),
+                SpectralConv2d(m, h, 3, stride=2 if scale < LAYOUT_SCALES[-1] else 1),
                 nn.LeakyReLU(LEAK),
-                SpectralConv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3),
+                SpectralConv2d(h, h, 3),
                 nn.LeakyReLU(LEAK),
-                SpectralConv2d(HEAD_CHANNELS, 1, 1),
+                SpectralConv2d(h, 1, 1),
             )
-            for scale, m in enumerate(MIXED_CHANNELS)
+            for scale, (m, h) in enumerate(zip(MIXED_CHANNELS, HEAD_CHANNELS, strict=True))
         )
         self.content = nn.ModuleList(
             nn.Sequential(

@@ -41,6 +41,10 @@ class SpectrallyNormalised(nn.Module):
         with torch.autocast(self.weight.device.type, enabled=False):
             return torch.dot(self.left_singular, self.weight.flatten(1) @ self.right_singular)
 
+    def normalised_weight(self) -> Tensor:
+        """W / σ."""
+        return self.weight / self.sigma()
+
     @torch.no_grad()
     def fold(self) -> None:
         """Writes W / σ into the weight, σ converged to a relative change of 1e-6."""
@@ -65,8 +69,7 @@ class SpectralConv2d(SpectrallyNormalised, nn.Conv2d):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Convolves with W / σ."""
-        weight = self.weight / self.sigma()
-        return F.conv2d(x_BCHW, weight, self.bias, self.stride, self.padding)
+        return F.conv2d(x_BCHW, self.normalised_weight(), self.bias, self.stride, self.padding)
 
 
 class SpectralLinear(SpectrallyNormalised, nn.Linear):
@@ -78,7 +81,7 @@ class SpectralLinear(SpectrallyNormalised, nn.Linear):
 
     def forward(self, x_NC: Tensor) -> Tensor:
         """Multiplies by W / σ."""
-        return F.linear(x_NC, self.weight / self.sigma(), self.bias)
+        return F.linear(x_NC, self.normalised_weight(), self.bias)
 
 
 def update_spectral_norms(module: nn.Module, iterations: int = 1) -> None:

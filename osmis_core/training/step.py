@@ -187,6 +187,7 @@ class Optimisation:
             rng,
             move_layout=config.layout_feature_augmentation,
         )
+        nets.adam_discriminator.zero_grad(set_to_none=True)
         with self._autocast():
             real_percept, real_mask_BKHW = self.real_pairs.batch(step)
             real = adversarial_loss(
@@ -194,13 +195,14 @@ class Optimisation:
                 "real",
                 self.class_weights_K,
             ).total
+        torch.autograd.backward(real)  # one graph at a time: half the memory
+        with self._autocast():
             fake = adversarial_loss(
                 nets.discriminator.judge(fake_percept, fake_mask_BKHW),
                 "fake",
                 self.class_weights_K,
             ).total
-        nets.adam_discriminator.zero_grad(set_to_none=True)
-        torch.autograd.backward(real + fake)
+        torch.autograd.backward(fake)
         nets.adam_discriminator.step()
         return real.detach(), fake.detach()
 
