@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= onepair-demo
 PACKAGES := osmis_core jobs service worker cli
 
-.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-refinement constraints clean
+.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-refinement bench-step constraints clean
 
 setup: $(STAMP)
 
@@ -42,7 +42,10 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-refinement bench-quality
+bench: bench-step bench-refinement bench-quality
+
+bench-step: setup  ## one training step beside the yardsticks, paired
+	$(BIN)/python -m bench.step
 
 bench-refinement: setup
 	$(BIN)/python bench/refinement.py

@@ -113,7 +113,8 @@ class _PairwiseSpread(torch.autograd.Function):
             signs_BCHW[i + 1 :] -= sign
         ctx.scale = 2.0 / ((batch - 1) * x_BCHW.numel())
         ctx.save_for_backward(signs_BCHW)
-        return total * ctx.scale
+        scaled: Tensor = total * ctx.scale
+        return scaled
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
