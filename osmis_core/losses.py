@@ -1,7 +1,8 @@
 """The losses: adversarial over three parts, and the diversity regularisation.
 
 The adversarial loss is ¼ (L_object + L_layout + 2 L_low), each part the mean over its layers:
-equation (1), scaled so that the adversarial weight is 1 for any number of blocks.
+equation (1), scaled so that the adversarial weight is 1 for any number of blocks. A separate
+discriminator of pairs (``mask_discriminator``) has a loss of its own, added with weight 1.
 """
 
 from __future__ import annotations
@@ -22,20 +23,22 @@ Side = Literal["real", "fake", "generator"]
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """The three parts, each a scalar, and their weighted sum."""
+    """The three parts and the separate discriminator of pairs, if any: each a scalar."""
 
     object: Tensor
     layout: Tensor
     low_level: Tensor
+    pairs: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
-        """Equation (1), weights summing to 1."""
-        return (
+        """Equation (1), weights summing to 1, and the loss of pairs."""
+        parts = (
             PART_WEIGHTS["object"] * self.object
             + PART_WEIGHTS["layout"] * self.layout
             + PART_WEIGHTS["low_level"] * self.low_level
         )
+        return parts if self.pairs is None else parts + self.pairs
 
 
 def adversarial_loss(judgement: Judgement, side: Side, class_weights_K: Tensor) -> AdversarialLoss:
@@ -48,11 +51,17 @@ def adversarial_loss(judgement: Judgement, side: Side, class_weights_K: Tensor) 
         class_weights_K: α_k of the source, summing to 1 (``class_weights``).
     """
     target = 0.0 if side == "fake" else 1.0
-    content = [object_loss(c, side, class_weights_K) for c in judgement.content]
+    content = [
+        object_loss(layer, side, class_weights_K)
+        if isinstance(layer, ContentLogits)
+        else _binary(layer, target)
+        for layer in judgement.content
+    ]
     return AdversarialLoss(
         object=torch.stack(content).mean(),
-        layout=torch.stack([_binary(x, target) for x in judgement.layout]).mean(),
-        low_level=torch.stack([_binary(x, target) for x in judgement.low_level]).mean(),
+        layout=_mean_binary(judgement.layout, target),
+        low_level=_mean_binary(judgement.low_level, target),
+        pairs=_mean_binary(judgement.pairs, target) if judgement.pairs else None,
     )
 
 
@@ -121,6 +130,10 @@ class _PairwiseSpread(torch.autograd.Function):
         (signs_BCHW,) = ctx.saved_tensors
         out: Tensor = signs_BCHW * (grad * ctx.scale)
         return out
+
+
+def _mean_binary(layers: list[Tensor], target: float) -> Tensor:
+    return torch.stack([_binary(logits, target) for logits in layers]).mean()
 
 
 def _binary(logits: Tensor, target: float) -> Tensor:

@@ -21,11 +21,13 @@ def preview_sheet(checkpoint: Path, pair: Pair, *, device: str = "auto") -> Imag
     size = sampler.config.size
     output_hw = (2 * size.content_h, 2 * size.content_w)
     source_HWC, shares_HWK = resize_pair(pair, *output_hw)
-    source = SheetTile(to_u8(source_HWC), to_classes(shares_HWK), "source")
+    source_HW = to_classes(shares_HWK) if pair.has_mask else None
+    source = SheetTile(to_u8(source_HWC), source_HW, "source")
     tiles = []
     for i, coarse in enumerate(sampler.sample(sampler.config.seed, range(SAMPLES))):
         image_HWC, mask_HW = resize_sample(coarse, output_hw)
-        tiles.append(SheetTile(to_grey(image_HWC) if pair.is_grey else image_HWC, mask_HW, f"{i}"))
+        shown_HWC = to_grey(image_HWC) if pair.is_grey else image_HWC
+        tiles.append(SheetTile(shown_HWC, mask_HW if pair.has_mask else None, f"{i}"))
     planned = sampler.config.steps
     text = SheetText(
         title="Learning",

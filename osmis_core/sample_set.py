@@ -37,6 +37,13 @@ OnStage = Callable[[Stage, int, int], None]
 COARSE_PNG_LEVEL = 1
 LAYOUT_SAMPLES = 100
 """Masks that the layout metrics of a set are computed on, at most."""
+NO_LAYOUT_METRICS = {
+    "novel_share": None,
+    "layout_iou": None,
+    "layout_samples": 0,
+    "class_fault_share": None,
+}
+"""Of a set of images without masks."""
 
 
 class InterruptedSetError(OsmisError):
@@ -214,7 +221,8 @@ class _SetMaker:
         )
         height, width = self.output_hw
         source_HWC, shares_HWK = resize_pair(self.pair, height, width)
-        scorer = SourceScorer(network, to_u8(source_HWC), to_classes(shares_HWK))
+        source_HW = to_classes(shares_HWK) if self.pair.has_mask else None
+        scorer = SourceScorer(network, to_u8(source_HWC), source_HW)
         self.scoring_name = network.name
         self.layer_names, self.left_out = scorer.layer_names, scorer.left_out
         return np.stack(
@@ -247,6 +255,17 @@ class _SetMaker:
         self, distances_NL: np.ndarray[Any, np.dtype[np.float64]], verdicts: list[Verdict]
     ) -> dict[str, Any]:
         kept = [i for i, verdict in enumerate(verdicts) if verdict.kept]
+        verbatim = [v for i in kept if (v := self.verbatim[i]) is not None]
+        means = distances_NL[kept].mean(0)
+        return {
+            "distance": dict(zip(self.layer_names, map(float, means), strict=True)),
+            "distance_name": self.scoring_name,
+            **(self._layout_metrics(kept) if self.pair.has_mask else NO_LAYOUT_METRICS),
+            "verbatim_share": float(np.mean(verbatim)) if verbatim else None,
+        }
+
+    def _layout_metrics(self, kept: list[int]) -> dict[str, Any]:
+        """What the kept samples' masks say."""
         masks = [self._mask(i) for i in kept[:LAYOUT_SAMPLES]]
         matcher = LayoutMatcher(self.pair.mask_HW)
         novel = []
@@ -254,16 +273,11 @@ class _SetMaker:
             novel.append(matcher.match(mask_HW).is_novel)
             self._obey("scoring")
         faulty = [bool(class_faults(m, self.pair.mask_HW, self.pair.class_count)) for m in masks]
-        verbatim = [v for i in kept if (v := self.verbatim[i]) is not None]
-        means = distances_NL[kept].mean(0)
         return {
-            "distance": dict(zip(self.layer_names, map(float, means), strict=True)),
-            "distance_name": self.scoring_name,
             "novel_share": float(np.mean(novel)),
             "layout_iou": layout_diversity(masks) if len(masks) > 1 else None,
             "layout_samples": len(masks),
             "class_fault_share": float(np.mean(faulty)),
-            "verbatim_share": float(np.mean(verbatim)) if verbatim else None,
         }
 
     def _manifest(self, metrics: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
@@ -283,7 +297,7 @@ class _SetMaker:
                 "left_out": list(self.left_out),
             },
             "metrics": metrics,
-            "classes": list(self.pair.class_names),
+            "classes": list(self.pair.class_names) if self.pair.has_mask else [],
             "mask_encoding": {
                 "read_as": self.pair.encoding,
                 "declared": self.pair.encoding_declared,

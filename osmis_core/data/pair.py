@@ -10,6 +10,9 @@ import numpy.typing as npt
 IGNORE = 255
 """Mask value of pixels that carry no label: out of attention, areas and losses; never generated."""
 
+WITHOUT_MASK = ("everything",)
+"""The one class of an image that came without a mask."""
+
 U8 = npt.NDArray[np.uint8]
 
 
@@ -27,12 +30,14 @@ class Pair:
 
     Attributes:
         image_HWC: uint8 sRGB, shape (H, W, 3), also for grey sources.
-        mask_HW: uint8 class indices in [0, K), or ``IGNORE``; shape (H, W).
-        class_names: K names by index; index 0 is the background.
+        mask_HW: uint8 class indices in [0, K), or ``IGNORE``; shape (H, W). All 0 without a mask.
+        class_names: K names by index; index 0 is the background. ``WITHOUT_MASK`` without a mask.
         is_grey: the source had one channel, so deliverables have one too.
-        encoding: how the mask was read: ``index``, ``binary`` or ``rgb``.
+        encoding: how the mask was read: ``index``, ``binary`` or ``rgb``; ``none`` without a mask.
         encoding_declared: the user said so; otherwise it was detected.
         notices: what was noticed while reading.
+        has_mask: whether there is one; without it the pair is an image of one class, and what is
+            made from it are images.
     """
 
     image_HWC: U8
@@ -42,6 +47,7 @@ class Pair:
     encoding: str
     encoding_declared: bool
     notices: tuple[Notice, ...] = ()
+    has_mask: bool = True
 
     @property
     def height(self) -> int:

@@ -15,6 +15,12 @@ from osmis_core.data.size_plan import (
     SizePlan,
     plan_size,
 )
+from osmis_core.data.supervision import (
+    LOW_LEVEL_BLOCKS,
+    MaskSupervisionName,
+    check_low_level_blocks,
+    check_supervision,
+)
 from osmis_core.errors import OsmisError, PairError
 
 Method = Literal["projected", "osmis"]
@@ -46,6 +52,8 @@ class TrainingOptions:
         max_runtime_seconds: the training's time budget, instead of the preset's.
         seed: of everything random.
         allow_slow: train the paper preset without a GPU although it takes days.
+        mask_supervision: what the discriminator does with masks; ``none`` for an image alone.
+        low_level_blocks: of the published discriminator, 1 to 5; the size plan's if None.
     """
 
     method: Method | None = None
@@ -56,6 +64,8 @@ class TrainingOptions:
     max_runtime_seconds: int | None = None
     seed: int = 0
     allow_slow: bool = False
+    mask_supervision: MaskSupervisionName = "mca"
+    low_level_blocks: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +82,8 @@ class TrainingPlan:
         training_seconds: time budget of the training; None where ``iterations`` decides.
         estimated_seconds: whole job, the default set of 100 samples included; an estimate.
         seed: of everything random.
+        mask_supervision: what the discriminator does with masks.
+        low_level_blocks: where they are not the size plan's.
         notices: what the user should know.
     """
 
@@ -84,6 +96,8 @@ class TrainingPlan:
     training_seconds: float | None
     estimated_seconds: float
     seed: int
+    mask_supervision: MaskSupervisionName = "mca"
+    low_level_blocks: int | None = None
     notices: tuple[Notice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,18 +129,22 @@ def plan_training(
         The plan; what the pair's reader noticed is not repeated in its notices.
 
     Raises:
-        OsmisError: ``bad_option`` or ``bad_output_size``.
-        PairError: ``needs_gpu``, ``too_small`` or ``bad_aspect``.
+        OsmisError: ``bad_option``, ``bad_output_size``, ``needs_osmis`` or
+            ``too_many_low_level_blocks``.
+        PairError: ``needs_gpu``, ``too_small``, ``bad_aspect``, ``mask_missing`` or
+            ``mask_not_used``.
     """
     _check_options(options)
     is_paper = options.preset == "paper"
     method: Method = options.method or ("osmis" if is_paper else "projected")
+    check_supervision(pair, options.mask_supervision, method)
     size = plan_size(
         pair.height,
         pair.width,
         longest_px=options.max_size or (PAPER_LONGEST_PX if is_paper else None),
         shorter_px=None if is_paper else COARSE_SHORTER_PX,
     )
+    check_low_level_blocks(options.low_level_blocks, method, size)
     notices = _size_notices(options, size)
     (output_h, output_w), output_notices = _output_size(
         pair, size, options.output_size, max_output_px
@@ -149,6 +167,8 @@ def plan_training(
         training_seconds=training_seconds,
         estimated_seconds=0.0,
         seed=options.seed,
+        mask_supervision=options.mask_supervision,
+        low_level_blocks=options.low_level_blocks,
         notices=(*notices, *output_notices),
     )
     plan = replace(plan, estimated_seconds=estimate_seconds(plan, has_gpu=has_gpu))
@@ -182,13 +202,17 @@ def _check_options(options: TrainingOptions) -> None:
         "max_runtime_seconds": options.max_runtime_seconds is not None
         and options.max_runtime_seconds < 1,
         "seed": not 0 <= options.seed < 2**63,
+        "mask_supervision": options.mask_supervision not in get_args(MaskSupervisionName),
+        "low_level_blocks": options.low_level_blocks is not None
+        and options.low_level_blocks not in LOW_LEVEL_BLOCKS,
     }
     for name, is_wrong in problems.items():
         if is_wrong:
             raise OsmisError(
                 f"{name} can't be {getattr(options, name)!r}",
                 hint=f"max_size is {MIN_SIDE_PX}–{MAX_SIDE_PX} pixels; iterations, "
-                "max_runtime_seconds are at least 1; the seed is not negative.",
+                "max_runtime_seconds are at least 1; the seed is not negative; low_level_blocks "
+                f"is {LOW_LEVEL_BLOCKS[0]}–{LOW_LEVEL_BLOCKS[-1]}.",
                 code="bad_option",
             )
 

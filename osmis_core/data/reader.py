@@ -1,4 +1,4 @@
-"""The reader: two uploaded files in, one checked pair out."""
+"""The reader: an uploaded image and its mask, or the image alone, in; one checked pair out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from osmis_core.data.decode import check_file_name, decode_image
+from osmis_core.data.decode import DecodedImage, check_file_name, decode_image
 from osmis_core.data.mask import interpret_mask
-from osmis_core.data.pair import U8, Pair
+from osmis_core.data.pair import U8, WITHOUT_MASK, Pair
 from osmis_core.data.raw_mask import MaskEncoding, RawMask, load_mask
 from osmis_core.data.size_plan import check_dimensions
 from osmis_core.data.storage import load_normalised, save_normalised
@@ -35,13 +35,16 @@ class ReadOptions:
     max_pixels: int = 50_000_000
 
 
-def read_pair(image: bytes | Path, mask: bytes | Path, options: ReadOptions | None = None) -> Pair:
+def read_pair(
+    image: bytes | Path, mask: bytes | Path | None, options: ReadOptions | None = None
+) -> Pair:
     """Reads and checks an image and its mask.
 
     Args:
         image: PNG, JPEG, WebP or TIFF.
-        mask: PNG, TIFF or lossless WebP with class indices, two values, or colours.
-        options: what the user declared.
+        mask: PNG, TIFF or lossless WebP with class indices, two values, or colours;
+            None for an image alone.
+        options: what the user declared; of an image alone, how large it may be.
 
     Returns:
         The pair; its notices say what was converted, detected or looks odd.
@@ -52,6 +55,8 @@ def read_pair(image: bytes | Path, mask: bytes | Path, options: ReadOptions | No
     """
     options = options or ReadOptions()
     decoded = decode_image(_content(image), options.max_pixels)
+    if mask is None:
+        return _image_alone(decoded)
     raw = load_mask(_content(mask), options.mask_encoding, options.max_pixels)
     _check_sizes(decoded.image_HWC, raw)
     check_dimensions(*raw.labels_HW.shape)
@@ -64,6 +69,21 @@ def read_pair(image: bytes | Path, mask: bytes | Path, options: ReadOptions | No
         encoding=read.encoding,
         encoding_declared=options.mask_encoding != "auto",
         notices=(*decoded.notices, *read.notices),
+    )
+
+
+def _image_alone(decoded: DecodedImage) -> Pair:
+    height, width = decoded.image_HWC.shape[:2]
+    check_dimensions(height, width)
+    return Pair(
+        image_HWC=np.ascontiguousarray(decoded.image_HWC),
+        mask_HW=np.zeros((height, width), dtype=np.uint8),
+        class_names=WITHOUT_MASK,
+        is_grey=decoded.is_grey,
+        encoding="none",
+        encoding_declared=True,
+        notices=decoded.notices,
+        has_mask=False,
     )
 
 

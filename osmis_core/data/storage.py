@@ -32,6 +32,7 @@ def save_normalised(pair: Pair, folder: Path) -> None:
         "is_grey": pair.is_grey,
         "encoding": pair.encoding,
         "encoding_declared": pair.encoding_declared,
+        "has_mask": pair.has_mask,
         "notices": [asdict(notice) for notice in pair.notices],
     }
     text = json.dumps(described, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
@@ -57,6 +58,7 @@ def load_normalised(folder: Path) -> Pair:
         encoding=described["encoding"],
         encoding_declared=described["encoding_declared"],
         notices=tuple(Notice(**notice) for notice in described["notices"]),
+        has_mask=described.get("has_mask", True),
     )
 
 

@@ -39,7 +39,7 @@ class ExportItem:
         index: position in the set before rejection.
         seed: what it was generated from.
         image_HWC: uint8 RGB.
-        mask_HW: uint8 class indices.
+        mask_HW: uint8 class indices; not written where the source has no mask.
         kept: whether it is part of the set.
         score: mean distance relative to the set's; lower is better.
         distances: distance to the source by layer.
@@ -152,20 +152,20 @@ class _Writer:
     def add(self, item: ExportItem) -> None:
         """Writes a pair's files and its line."""
         if item.kept:
-            names = self._add_files("", self.kept, item)
-            areas = _class_areas(item.mask_HW, self._pair.class_names)
-            line = {**names, **_described(item), "class_areas": areas}
+            line = {**self._add_files("", self.kept, item), **_described(item)}
+            if self._pair.has_mask:
+                line["class_areas"] = _class_areas(item.mask_HW, self._pair.class_names)
             self._kept_lines.write(_json_line(line))
             if len(self._kept_tiles) < _SHEET_KEPT:
                 caption = f"{self.kept:06d}   score {item.score:.2f}"
-                self._kept_tiles.append(_thumbnail(item.image_HWC, item.mask_HW, caption))
+                self._kept_tiles.append(self._thumbnail(item.image_HWC, item.mask_HW, caption))
             self.kept += 1
             return
         names = self._add_files("rejected/", self.rejected, item) if self._include_rejected else {}
         self._rejected_lines.write(_json_line({**names, **_described(item)}))
         if len(self._rejected_tiles) < _SHEET_REJECTED:
             caption = f"#{item.index}: {item.reason}"
-            self._rejected_tiles.append(_thumbnail(item.image_HWC, item.mask_HW, caption))
+            self._rejected_tiles.append(self._thumbnail(item.image_HWC, item.mask_HW, caption))
         self.rejected += 1
 
     def finish(self, manifest: dict[str, Any], title: str | None) -> bytes:
@@ -174,7 +174,8 @@ class _Writer:
         described = {**manifest, **counts, "rejected": self.rejected}
         sheet_bytes = _jpeg(self._sheet(title))
         self._store("original/image.png", _png(np.asarray(image_to_file(self._pair))))
-        self._store("original/mask.png", _png(self._pair.mask_HW))
+        if self._pair.has_mask:
+            self._store("original/mask.png", _png(self._pair.mask_HW))
         self._store("preview.jpg", sheet_bytes)
         for name, lines in (
             ("metadata.jsonl", self._kept_lines),
@@ -189,26 +190,37 @@ class _Writer:
 
     def _add_files(self, folder: str, number: int, item: ExportItem) -> dict[str, str]:
         image = item.image_HWC[..., 0] if self._pair.is_grey else item.image_HWC
-        names = {
-            "file_name": f"{folder}images/{number:06d}.png",
-            "mask_file_name": f"{folder}masks/{number:06d}.png",
-        }
+        names = {"file_name": f"{folder}images/{number:06d}.png"}
         self._store(names["file_name"], _png(image))
-        self._store(names["mask_file_name"], _png(item.mask_HW))
+        if self._pair.has_mask:
+            names["mask_file_name"] = f"{folder}masks/{number:06d}.png"
+            self._store(names["mask_file_name"], _png(item.mask_HW))
         return names
 
     def _sheet(self, title: str | None) -> Image.Image:
         pair = self._pair
+        made_of = "pairs from one annotated image" if pair.has_mask else "images from one"
         text = SheetText(
-            title=title or f"{self.kept} new pairs from one annotated image",
+            title=title or f"{self.kept} new {made_of}",
             subtitle=f"{self.kept + self.rejected} generated, {self.rejected} rejected as least "
             f"like the source; score is the distance to it, 1 on average, lower is better",
             class_names=pair.class_names,
         )
-        source = _thumbnail(
+        source = self._thumbnail(
             pair.image_HWC, pair.mask_HW, f"source, {pair.width} x {pair.height} pixels"
         )
         return contact_sheet(self._kept_tiles, source, text, rejected=self._rejected_tiles)
+
+    def _thumbnail(self, image_HWC: U8, mask_HW: U8, caption: str) -> SheetTile:
+        """Small copies: the sheet must not hold full-size pairs."""
+        height, width = mask_HW.shape
+        scale = min(1.0, _SHEET_PICTURE_PX / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = Image.fromarray(image_HWC).resize(size, Image.Resampling.LANCZOS)
+        if not self._pair.has_mask:
+            return SheetTile(np.asarray(image), None, caption)
+        mask = Image.fromarray(mask_HW).resize(size, Image.Resampling.NEAREST)
+        return SheetTile(np.asarray(image), np.asarray(mask), caption)
 
     def _store(self, name: str, content: bytes) -> None:
         """For files that are compressed already."""
@@ -273,13 +285,3 @@ def _jpeg(sheet: Image.Image) -> bytes:
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
-
-
-def _thumbnail(image_HWC: U8, mask_HW: U8, caption: str) -> SheetTile:
-    """Small copies: the sheet must not hold full-size pairs."""
-    height, width = mask_HW.shape
-    scale = min(1.0, _SHEET_PICTURE_PX / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = Image.fromarray(image_HWC).resize(size, Image.Resampling.LANCZOS)
-    mask = Image.fromarray(mask_HW).resize(size, Image.Resampling.NEAREST)
-    return SheetTile(np.asarray(image), np.asarray(mask), caption)

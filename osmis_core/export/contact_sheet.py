@@ -37,12 +37,12 @@ class SheetTile(NamedTuple):
 
     Attributes:
         image_HWC: uint8 RGB.
-        mask_HW: uint8 indices of the same size.
+        mask_HW: uint8 indices of the same size; None draws the image alone.
         caption: at most two short lines; longer ones are cut.
     """
 
     image_HWC: U8
-    mask_HW: U8
+    mask_HW: U8 | None
     caption: str
 
 
@@ -67,18 +67,17 @@ class _Layout:
     picture_w: int
     picture_h: int
     is_side_by_side: bool
+    has_overlay: bool
 
     @property
     def tile_w(self) -> int:
-        return self.picture_w * (2 if self.is_side_by_side else 1) + (
-            _PICTURE_GAP_PX if self.is_side_by_side else 0
-        )
+        is_double = self.has_overlay and self.is_side_by_side
+        return 2 * self.picture_w + _PICTURE_GAP_PX if is_double else self.picture_w
 
     @property
     def pictures_h(self) -> int:
-        return self.picture_h * (1 if self.is_side_by_side else 2) + (
-            0 if self.is_side_by_side else _PICTURE_GAP_PX
-        )
+        is_double = self.has_overlay and not self.is_side_by_side
+        return 2 * self.picture_h + _PICTURE_GAP_PX if is_double else self.picture_h
 
     @property
     def row_h(self) -> int:
@@ -89,18 +88,18 @@ class _Layout:
 
 
 def contact_sheet(
-    tiles: Sequence[tuple[U8, U8, str]],
-    source: tuple[U8, U8, str],
+    tiles: Sequence[tuple[U8, U8 | None, str]],
+    source: tuple[U8, U8 | None, str],
     text: SheetText,
     *,
-    rejected: Sequence[tuple[U8, U8, str]] = (),
+    rejected: Sequence[tuple[U8, U8 | None, str]] = (),
     width_px: int = SHEET_WIDTH_PX,
 ) -> Image.Image:
     """Draws a contact sheet.
 
     Args:
         tiles: image_HWC, mask_HW and caption of each sample (``SheetTile``).
-        source: the source pair, drawn first and framed.
+        source: the source pair, drawn first and framed; without a mask no overlays are drawn.
         text: title, subtitle and legend.
         rejected: samples for a section of their own, crossed by a red frame.
         width_px: of the sheet; its height follows.
@@ -108,8 +107,7 @@ def contact_sheet(
     Returns:
         RGB image, ``width_px`` wide.
     """
-    height, width = source[1].shape
-    layout = _layout(1 + len(tiles), height, width, width_px)
+    layout = _layout(1 + len(tiles), source, width_px)
     header_h = _MARGIN_PX + _TITLE_PX + 2 * _SUBTITLE_PX + 44
     rejected_h = 0
     if rejected:
@@ -132,19 +130,22 @@ def contact_sheet(
     return sheet
 
 
-def _layout(count: int, height: int, width: int, width_px: int) -> _Layout:
+def _layout(count: int, source: tuple[U8, U8 | None, str], width_px: int) -> _Layout:
+    height, width = source[0].shape[:2]
+    has_overlay = source[1] is not None
     is_side_by_side = height > _SIDE_BY_SIDE_ASPECT * width
     columns = _MAX_COLUMNS if count > _FEW_TILES else 5 if width < 1.7 * height else 4
     columns = max(3, min(columns, count))
     inner_px = width_px - 2 * _MARGIN_PX - (columns - 1) * _GAP_PX
     picture_w = inner_px // columns
-    if is_side_by_side:
+    if has_overlay and is_side_by_side:
         picture_w = (picture_w - _PICTURE_GAP_PX) // 2
     return _Layout(
         columns=columns,
         picture_w=picture_w,
         picture_h=max(1, round(picture_w * height / width)),
         is_side_by_side=is_side_by_side,
+        has_overlay=has_overlay,
     )
 
 
@@ -155,7 +156,7 @@ def _origin(place: int, top: int, layout: _Layout) -> tuple[int, int]:
 
 def _draw_tile(
     sheet: Image.Image,
-    tile: tuple[U8, U8, str],
+    tile: tuple[U8, U8 | None, str],
     origin: tuple[int, int],
     layout: _Layout,
     frame: Colour | None,
@@ -179,7 +180,8 @@ def _draw_tile(
         if layout.is_side_by_side
         else (left, top + layout.picture_h + _PICTURE_GAP_PX)
     )
-    sheet.paste(draw_overlay(image_HWC, mask_HW, *size), beside)
+    if layout.has_overlay and mask_HW is not None:
+        sheet.paste(draw_overlay(image_HWC, mask_HW, *size), beside)
     text_top = top + layout.pictures_h + 7
     for line, words in enumerate(_wrap(caption, layout.tile_w, _CAPTION_PX)):
         ink = frame or _FAINT

@@ -6,7 +6,7 @@ from typing import Any
 
 from osmis_core.data.pair import Pair
 
-_TEMPLATE = """\
+_OF_PAIRS = """\
 # {kept} image-mask pairs, made from one
 
 One annotated image was given, a generative model was trained on it alone (one-shot image-mask
@@ -51,12 +51,51 @@ print(pairs[0]["image"], pairs[0]["mask"], pairs[0]["score"])
 ```
 """
 
+_OF_IMAGES = """\
+# {kept} images, made from one
+
+One image was given, without a mask; a generative model was trained on it alone (One-Shot GAN), and
+{generated} new images were generated. Each was compared with the source by a network that took no
+part in the training; the {rejected} least alike were rejected, {kept} are here.
+
+Original size of the source: {width} x {height} pixels.
+
+| file | is |
+|---|---|
+| `images/000000.png` ... | 8-bit {colours} images |
+| `metadata.jsonl` | one line an image: file, seed, score (distance, 1 on average) |
+| `rejected.jsonl` | the rejected ones: seed, score, why |
+| `original/` | the image that everything comes from, worth training on as well |
+| `preview.jpg` | the source and the first images at a glance |
+| `manifest.json` | settings, seeds, hashes and versions |
+
+The images vary one scene: they help where examples of it are short, and hold nothing that the
+source does not show. Test on real images.
+
+## PyTorch
+
+```python
+import numpy as np, torch
+from pathlib import Path
+from PIL import Image
+images = [torch.from_numpy(np.array(Image.open(p))) for p in sorted(Path("images").glob("*"))]
+```
+
+## Hugging Face datasets
+
+```python
+from datasets import load_dataset
+images = load_dataset("imagefolder", data_dir=".", split="train")
+print(images[0]["image"], images[0]["score"])
+```
+"""
+
 
 def archive_readme(pair: Pair, manifest: dict[str, Any]) -> str:
     """Markdown text for one sample set.
 
     Args:
-        pair: the source.
+        pair: the source; without a mask, the set is described as one of images.
         manifest: with the counts ``generated``, ``kept`` and ``rejected``.
     """
     rows = [
@@ -65,7 +104,8 @@ def archive_readme(pair: Pair, manifest: dict[str, Any]) -> str:
             zip(pair.class_names, pair.area_fractions(), strict=True)
         )
     ]
-    return _TEMPLATE.format(
+    template = _OF_PAIRS if pair.has_mask else _OF_IMAGES
+    return template.format(
         kept=manifest["kept"],
         generated=manifest["generated"],
         rejected=manifest["rejected"],

@@ -1,4 +1,4 @@
-"""The OSMIS discriminator as published: low-level, object and layout parts, no pre-training."""
+"""The OSMIS discriminator as published: low-level, content and layout parts, no pre-training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from osmis_core.augment.features import FeatureAugmentation
-from osmis_core.models.attention import HALF_A_CELL, masked_content_attention, resize_mask
+from osmis_core.models.attention import resize_mask
 from osmis_core.models.generator import LEAK
 from osmis_core.models.judgement import ContentLogits, Judgement
 from osmis_core.models.resampling import conv_then_pool, halve
 from osmis_core.models.spectral import SpectralConv2d, SpectralLinear, initialise_convolutions
+from osmis_core.models.supervision.base import MaskSupervision
+from osmis_core.models.supervision.content_attention import MaskedContentAttention
 
 BASE_WIDTH = 32
 WIDTH_FACTORS = (1, 2, 4, 8, 8, 8, 8, 8, 8)
@@ -34,6 +36,11 @@ class DiscriminatorConfig:
     blocks: int
     low_level_blocks: int
     masked_mean: bool = False
+
+    @property
+    def low_level_widths(self) -> tuple[int, ...]:
+        """Channels after each low-level block."""
+        return tuple(BASE_WIDTH * f for f in WIDTH_FACTORS[1 : self.low_level_blocks + 1])
 
 
 class DownBlock(nn.Module):
@@ -58,7 +65,7 @@ class DownBlock(nn.Module):
 
 
 class VectorBlock(nn.Module):
-    """Residual block of 1×1 convolutions on content vectors, (B·K, C)."""
+    """Residual block of 1×1 convolutions on content vectors, (B·N, C)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -80,19 +87,34 @@ class OsmisDiscriminator(nn.Module):
 
     ``perceive`` is the identity on the image pyramid; ``judge`` does the work. The split exists
     because the other discriminator has a frozen half that need not be run twice.
+
+    Args:
+        config: its shape.
+        source_area_K: share of the source that each class covers.
+        supervision: what it does with masks; masked content attention if None.
     """
 
     source_area_K: Tensor
 
-    def __init__(self, config: DiscriminatorConfig, source_area_K: Tensor) -> None:
+    def __init__(
+        self,
+        config: DiscriminatorConfig,
+        source_area_K: Tensor,
+        supervision: MaskSupervision | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
+        supervision = supervision or MaskedContentAttention(
+            config.class_count, masked_mean=config.masked_mean
+        )
         self.register_buffer("source_area_K", source_area_K)
         low, total = config.low_level_blocks, config.blocks
         widths = [BASE_WIDTH * f for f in WIDTH_FACTORS[: total + 1]]
         doubled = [w * 2 if low < i < total else w for i, w in enumerate(widths)]
         rgb_widths = [widths[0]] + [widths[i] // 8 for i in range(1, low)]
-        self.from_rgb = nn.ModuleList(SpectralConv2d(3, w, 3) for w in rgb_widths)
+        self.from_rgb = nn.ModuleList(
+            SpectralConv2d(supervision.input_channels, w, 3) for w in rgb_widths
+        )
         self.low = nn.ModuleList(
             DownBlock(widths[i] + (rgb_widths[i] if i else 0), widths[i + 1], first=i == 0)
             for i in range(low)
@@ -105,9 +127,10 @@ class OsmisDiscriminator(nn.Module):
         )
         self.low_heads = nn.ModuleList(SpectralConv2d(widths[i + 1], 1, 1) for i in range(low))
         self.content_heads = nn.ModuleList(
-            SpectralLinear(doubled[i + 1], config.class_count + 1) for i in range(low, total)
+            SpectralLinear(doubled[i + 1], supervision.outcomes) for i in range(low, total)
         )
         self.layout_heads = nn.ModuleList(SpectralConv2d(1, 1, 1) for _ in range(low, total))
+        self.supervision = supervision
         initialise_convolutions(self)
 
     def perceive(self, images_BCHW: list[Tensor]) -> list[Tensor]:
@@ -121,36 +144,53 @@ class OsmisDiscriminator(nn.Module):
         augmentation: FeatureAugmentation | None = None,
     ) -> Judgement:
         """Decisions on images (coarsest first) with their masks; features augmented if asked."""
-        x_BCHW, low_level = self._low_level(images_BCHW)
+        x_BCHW, low_level = self._low_level(images_BCHW, mask_BKHW)
         mask_BKhw = resize_mask(mask_BKHW, *x_BCHW.shape[2:])
-        vectors_BKC = masked_content_attention(
-            x_BCHW, mask_BKhw, masked_mean=self.config.masked_mean
-        )
-        present_BK = mask_BKhw.detach().sum((2, 3)) > 0
-        if augmentation is not None:
-            vectors_BKC = augmentation.content(vectors_BKC, present_BK)
-            x_BCHW, _ = augmentation.layout(x_BCHW, mask_BKhw)
-        cells = x_BCHW.shape[2] * x_BCHW.shape[3]
-        resolvable_K = self.source_area_K * cells >= HALF_A_CELL
-        batch, classes, _ = vectors_BKC.shape
-        h_NC = vectors_BKC.flatten(0, 1)
-        content = []
-        for block, head in zip(self.content, self.content_heads, strict=True):
-            h_NC = block(h_NC)
-            logits_BKN = head(h_NC).float().view(batch, classes, classes + 1)
-            content.append(ContentLogits(logits_BKN, present_BK, resolvable_K))
-        layout, y_B1HW = [], x_BCHW
-        for block, head in zip(self.layout, self.layout_heads, strict=True):
-            y_B1HW = block(y_B1HW)
-            layout.append(head(y_B1HW).float())
-        return Judgement(low_level, layout, content)
+        content = self._content(x_BCHW, mask_BKhw, augmentation)
+        layout = self._layout(x_BCHW, mask_BKhw, augmentation)
+        pairs = self.supervision.judge_pairs(images_BCHW[-1], mask_BKHW)
+        return Judgement(low_level, layout, content, pairs)
 
-    def _low_level(self, images_BCHW: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        x_BCHW, decisions = self.from_rgb[0](images_BCHW[-1]), []
+    def _low_level(
+        self, images_BCHW: list[Tensor], mask_BKHW: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        inputs = self.supervision.inputs(images_BCHW, mask_BKHW)
+        x_BCHW, decisions = self.from_rgb[0](inputs[-1]), []
         for i, (block, head) in enumerate(zip(self.low, self.low_heads, strict=True)):
             if i:
-                rgb = self.from_rgb[i](images_BCHW[-1 - i])
+                rgb = self.from_rgb[i](inputs[-1 - i])
                 x_BCHW = torch.cat((x_BCHW, rgb), 1)
             x_BCHW = block(x_BCHW)
-            decisions.append(head(x_BCHW).float())
+            logits = head(x_BCHW).float()
+            decisions.append(self.supervision.decide("low_level", i, logits, x_BCHW, mask_BKHW))
         return x_BCHW, decisions
+
+    def _content(
+        self, x_BCHW: Tensor, mask_BKhw: Tensor, augmentation: FeatureAugmentation | None
+    ) -> list[ContentLogits | Tensor]:
+        vectors_BNC = self.supervision.content_vectors(x_BCHW, mask_BKhw)
+        if augmentation is not None:
+            present_BN = self.supervision.present(mask_BKhw)
+            vectors_BNC = augmentation.content(vectors_BNC, present_BN)
+        h_MC = vectors_BNC.flatten(0, 1)
+        decisions = []
+        for block, head in zip(self.content, self.content_heads, strict=True):
+            h_MC = block(h_MC)
+            logits_BNO = head(h_MC).float().unflatten(0, vectors_BNC.shape[:2])
+            decisions.append(
+                self.supervision.content_decision(logits_BNO, mask_BKhw, self.source_area_K)
+            )
+        return decisions
+
+    def _layout(
+        self, x_BCHW: Tensor, mask_BKhw: Tensor, augmentation: FeatureAugmentation | None
+    ) -> list[Tensor]:
+        if augmentation is not None:
+            # the mask moves along: heads that see both must not see them apart
+            x_BCHW, mask_BKhw = augmentation.layout(x_BCHW, mask_BKhw)
+        y_B1HW, decisions = x_BCHW, []
+        for i, (block, head) in enumerate(zip(self.layout, self.layout_heads, strict=True)):
+            y_B1HW = block(y_B1HW)
+            logits = head(y_B1HW).float()
+            decisions.append(self.supervision.decide("layout", i, logits, y_B1HW, mask_BKhw))
+        return decisions

@@ -23,7 +23,7 @@ class GeneratorConfig:
     """Shape of a generator.
 
     Attributes:
-        class_count: K, mask channels, background included.
+        class_count: K, mask channels, background included; 1: images alone, without mask head.
         grid_h: height of the latent grid; the output is grid · 2^(blocks − 1).
         grid_w: width of the latent grid.
         blocks: residual blocks; the first keeps the resolution, each next one doubles it.
@@ -129,7 +129,11 @@ class Generator(nn.Module):
         self.rgb_heads = nn.ModuleDict(
             {str(i): SpectralConv2d(widths[i + 1], 3, 3) for i in headed}
         )
-        self.mask_head = nn.Conv2d(widths[-1], config.class_count, 3, padding=1)
+        self.mask_head = (
+            nn.Conv2d(widths[-1], config.class_count, 3, padding=1)
+            if config.class_count > 1
+            else None
+        )
         initialise_convolutions(self)
         self.latent.initialise()
 
@@ -142,7 +146,10 @@ class Generator(nn.Module):
             features.append(x_BCHW)
             if str(i) in self.rgb_heads:
                 images.append(torch.tanh(self.rgb_heads[str(i)](x_BCHW).float()))
-        mask_BKHW = self.mask_head(x_BCHW).float().softmax(1)
+        if self.mask_head is None:  # a softmax over one class is 1 everywhere
+            mask_BKHW = torch.ones_like(images[-1][:, :1])
+        else:
+            mask_BKHW = self.mask_head(x_BCHW).float().softmax(1)
         return GeneratorOutput(images, mask_BKHW, features)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -30,9 +31,13 @@ class Judgement:
     Attributes:
         low_level: logits, (B, 1, h, w) each.
         layout: logits, (B, 1, h, w) each.
-        content: one ``ContentLogits`` a layer.
+        content: one a layer: ``ContentLogits`` where vectors belong to classes, else real/fake
+            logits of any shape.
+        pairs: logits of a separate discriminator of image and mask together, (B, 1, h, w) each;
+            empty where there is none.
     """
 
     low_level: list[Tensor]
     layout: list[Tensor]
-    content: list[ContentLogits]
+    content: Sequence[ContentLogits | Tensor]
+    pairs: list[Tensor] = field(default_factory=list)

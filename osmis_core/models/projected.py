@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from osmis_core.augment.features import FeatureAugmentation
-from osmis_core.models.attention import HALF_A_CELL, masked_content_attention, resize_mask
+from osmis_core.models.attention import resize_mask
 from osmis_core.models.frozen_features import FEATURE_CHANNELS, EfficientNetLite0Features
 from osmis_core.models.generator import LEAK
 from osmis_core.models.judgement import ContentLogits, Judgement
 from osmis_core.models.spectral import SpectralConv2d, SpectralLinear, update_spectral_norms
+from osmis_core.models.supervision.base import MaskSupervision
+from osmis_core.models.supervision.content_attention import MaskedContentAttention
 
 MIXED_CHANNELS = (32, 128, 128, 128)
 HEAD_CHANNELS = (32, 64, 64, 64)
@@ -34,13 +36,26 @@ class ProjectedDiscriminator(nn.Module):
 
     ``perceive`` runs the frozen network (once for generated images: the generator's step needs
     its gradient, the discriminator's step takes the same features detached); ``judge`` the heads.
+
+    Args:
+        class_count: K, background included.
+        source_area_K: share of the source that each class covers.
+        supervision: masked content attention if None; the other one that works here is none at
+            all, when neither content nor layout heads see masks.
     """
 
     source_area_K: Tensor
 
-    def __init__(self, class_count: int, source_area_K: Tensor) -> None:
+    def __init__(
+        self,
+        class_count: int,
+        source_area_K: Tensor,
+        supervision: MaskSupervision | None = None,
+    ) -> None:
         super().__init__()
         self.class_count = class_count
+        supervision = supervision or MaskedContentAttention(class_count, masked_mean=True)
+        mask_channels = class_count + 1 if supervision.sees_layouts else 0
         self.register_buffer("source_area_K", source_area_K)
         self.features = EfficientNetLite0Features()
         self.mixers = nn.ModuleList(
@@ -63,14 +78,14 @@ class ProjectedDiscriminator(nn.Module):
                 nn.LeakyReLU(LEAK),
                 SpectralLinear(CONTENT_CHANNELS, CONTENT_CHANNELS),
                 nn.LeakyReLU(LEAK),
-                SpectralLinear(CONTENT_CHANNELS, class_count + 1),
+                SpectralLinear(CONTENT_CHANNELS, supervision.outcomes),
             )
             for m in MIXED_CHANNELS
         )
         self.squeeze = nn.ModuleList(SpectralConv2d(MIXED_CHANNELS[s], 1, 1) for s in LAYOUT_SCALES)
         self.layout = nn.ModuleList(
             nn.Sequential(
-                SpectralConv2d(1 + class_count + 2, 16, 3, stride=2),
+                SpectralConv2d(2 + mask_channels, 16, 3, stride=2),
                 nn.LeakyReLU(LEAK),
                 SpectralConv2d(16, 32, 3, stride=2),
                 nn.LeakyReLU(LEAK),
@@ -78,6 +93,7 @@ class ProjectedDiscriminator(nn.Module):
             )
             for _ in LAYOUT_SCALES
         )
+        self.supervision = supervision
         update_spectral_norms(self, iterations=5)
 
     def perceive(self, images_BCHW: list[Tensor]) -> list[Tensor]:
@@ -107,7 +123,9 @@ class ProjectedDiscriminator(nn.Module):
             features, mask = features_BCHW[scale], masks[scale]
             if augmentation is not None:
                 features, mask = augmentation.layout(features, mask)
-            seen = [squeeze(features), mask, _batch_spread(features), _batch_spread(mask)]
+            seen = [squeeze(features), _batch_spread(features)]
+            if self.supervision.sees_layouts:
+                seen = [seen[0], mask, seen[1], _batch_spread(mask)]
             layout.append(head(torch.cat([s.to(features.dtype) for s in seen], 1)).float())
         return Judgement(low_level, layout, content)
 
@@ -117,15 +135,14 @@ class ProjectedDiscriminator(nn.Module):
         features_BCHW: Tensor,
         mask_BKhw: Tensor,
         augmentation: FeatureAugmentation | None,
-    ) -> ContentLogits:
-        vectors_BKC = masked_content_attention(features_BCHW, mask_BKhw)
-        present_BK = mask_BKhw.detach().sum((2, 3)) > 0
+    ) -> ContentLogits | Tensor:
+        vectors_BNC = self.supervision.content_vectors(features_BCHW, mask_BKhw)
         if augmentation is not None:
-            vectors_BKC = augmentation.content(vectors_BKC, present_BK)
-        batch, classes, _ = vectors_BKC.shape
-        logits_BKN = head(vectors_BKC.flatten(0, 1)).float().view(batch, classes, classes + 1)
-        resolvable_K = self.source_area_K * mask_BKhw[0, 0].numel() >= HALF_A_CELL
-        return ContentLogits(logits_BKN, present_BK, resolvable_K)
+            present_BN = self.supervision.present(mask_BKhw)
+            vectors_BNC = augmentation.content(vectors_BNC, present_BN)
+        logits_MO = head(vectors_BNC.flatten(0, 1)).float()
+        logits_BNO = logits_MO.unflatten(0, vectors_BNC.shape[:2])
+        return self.supervision.content_decision(logits_BNO, mask_BKhw, self.source_area_K)
 
 
 def _batch_spread(x_BCHW: Tensor) -> Tensor:

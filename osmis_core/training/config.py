@@ -8,6 +8,7 @@ from typing import Any, Literal
 from osmis_core.data.pair import Pair
 from osmis_core.data.plan import TrainingPlan
 from osmis_core.data.size_plan import SizePlan
+from osmis_core.data.supervision import MaskSupervisionName
 from osmis_core.models.generator import GeneratorConfig
 
 Method = Literal["projected", "osmis"]
@@ -20,7 +21,9 @@ class TrainingConfig:
     Attributes:
         method: which discriminator: on frozen features, or as published.
         size: training size and blocks.
-        class_count: K, background included.
+        class_count: K, background included; 1: images alone.
+        mask_supervision: what the discriminator does with masks.
+        low_level_blocks: of the published discriminator; the size plan's if None.
         seed: of everything random.
         steps: planned steps; None until the calibration has turned the time budget into steps.
         budget_seconds: the time budget that ``steps`` comes from, if any.
@@ -42,6 +45,8 @@ class TrainingConfig:
     method: Method
     size: SizePlan
     class_count: int
+    mask_supervision: MaskSupervisionName = "mca"
+    low_level_blocks: int | None = None
     seed: int = 0
     steps: int | None = None
     budget_seconds: float | None = None
@@ -111,6 +116,8 @@ def config_from_plan(pair: Pair, plan: TrainingPlan, **overrides: Any) -> Traini
             "method": plan.method,
             "size": plan.size,
             "class_count": pair.class_count,
+            "mask_supervision": plan.mask_supervision,
+            "low_level_blocks": plan.low_level_blocks,
             "seed": plan.seed,
             "steps": plan.iterations,
             "budget_seconds": plan.training_seconds,

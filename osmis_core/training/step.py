@@ -32,6 +32,7 @@ from osmis_core.models.straight_through import (
     categorical_one_hot,
     straight_through,
 )
+from osmis_core.models.supervision.choice import osmis_supervision, projected_supervision
 from osmis_core.precision import has_fast_bfloat16
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay, update_ema
@@ -63,14 +64,16 @@ class Networks:
         self.generator = Generator(config.generator)
         self.discriminator: OsmisDiscriminator | ProjectedDiscriminator
         if config.method == "projected":
-            self.discriminator = ProjectedDiscriminator(config.class_count, area_K)
+            supervision = projected_supervision(config.mask_supervision, config.class_count)
+            self.discriminator = ProjectedDiscriminator(config.class_count, area_K, supervision)
         else:
             shape = DiscriminatorConfig(
                 class_count=config.class_count,
                 blocks=config.size.discriminator_blocks,
-                low_level_blocks=config.size.low_level_blocks,
+                low_level_blocks=config.low_level_blocks or config.size.low_level_blocks,
             )
-            self.discriminator = OsmisDiscriminator(shape, area_K)
+            supervision = osmis_supervision(config.mask_supervision, shape)
+            self.discriminator = OsmisDiscriminator(shape, area_K, supervision)
         for network in (self.generator, self.discriminator):
             network.to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(requires_grad=False)

@@ -104,3 +104,21 @@ def test_drawing_is_deterministic():
     arguments = ([make_tile()] * 3, make_tile(), SheetText(title="t", class_names=("a", "b")))
     first, second = (np.asarray(contact_sheet(*arguments)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_without_masks_a_sheet_has_the_images_alone():
+    image_HWC, mask_HW, caption = make_tile()
+    alone = (image_HWC, None, caption)
+    text = SheetText(title="Images", class_names=("everything",))
+    plain = contact_sheet([alone] * 3, alone, text, rejected=[alone])
+    both = contact_sheet(
+        [(image_HWC, mask_HW, caption)] * 3,
+        (image_HWC, mask_HW, caption),
+        text,
+        rejected=[(image_HWC, mask_HW, caption)],
+    )
+    assert plain.width == both.width
+    assert plain.height < 0.75 * both.height
+    colour = class_colour(1)
+    assert has_colour(np.asarray(both), colour)
+    assert not has_colour(np.asarray(plain), colour)

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from osmis_core.data.pair import Pair
+from osmis_core.data.pair import WITHOUT_MASK, Pair
 from osmis_core.data.plan import TrainingOptions, plan_training
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import TrainingConfig, config_from_plan
@@ -41,11 +41,32 @@ def scene() -> Pair:
 
 
 @pytest.fixture
-def make_config(scene: Pair) -> Callable[..., TrainingConfig]:
-    def make(method: str, iterations: int, **overrides: object) -> TrainingConfig:
-        options = TrainingOptions(method=method, iterations=iterations, max_size=48, seed=4)
-        plan = plan_training(scene, options, has_gpu=False)
-        return config_from_plan(scene, plan, batch_size=2, **overrides)
+def image_alone(scene: Pair) -> Pair:
+    """The scene without its mask."""
+    return replace(
+        scene,
+        mask_HW=np.zeros_like(scene.mask_HW),
+        class_names=WITHOUT_MASK,
+        encoding="none",
+        has_mask=False,
+    )
+
+
+@pytest.fixture
+def make_config(scene: Pair, image_alone: Pair) -> Callable[..., TrainingConfig]:
+    def make(
+        method: str, iterations: int, *, supervision: str = "mca", **overrides: object
+    ) -> TrainingConfig:
+        options = TrainingOptions(
+            method=method,
+            iterations=iterations,
+            max_size=48,
+            seed=4,
+            mask_supervision=supervision,
+        )
+        pair = image_alone if supervision == "none" else scene
+        plan = plan_training(pair, options, has_gpu=False)
+        return config_from_plan(pair, plan, batch_size=2, **overrides)
 
     return make
 
