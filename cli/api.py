@@ -50,16 +50,16 @@ class Service:
         """Closes the connections."""
         self._client.close()
 
-    def create_job(self, image: Path, mask: Path, fields: dict[str, str]) -> dict[str, Any]:
-        """Submits a pair; sent with an idempotency key, so a retry makes no second job.
+    def create_job(self, image: Path, mask: Path | None, fields: dict[str, str]) -> dict[str, Any]:
+        """Submits a pair, or an image alone.
+
+        Sent with an idempotency key, so a retry makes no second job.
 
         Raises:
             ServiceRefusedError: the service refuses the pair, or can't be reached.
         """
-        files = {
-            "image": (image.name, image.read_bytes()),
-            "mask": (mask.name, mask.read_bytes()),
-        }
+        paths = {"image": image} if mask is None else {"image": image, "mask": mask}
+        files = {role: (path.name, path.read_bytes()) for role, path in paths.items()}
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         return self._json("POST", "/jobs", data=fields, files=files, headers=headers)
 

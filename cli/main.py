@@ -20,6 +20,7 @@ from cli.run import RunRequest, TaskFailedError, fetch_set, run_job
 from cli.serve import ServeError, resolved
 from cli.serve import serve as serve_everything
 from jobs.errors import JobsError
+from jobs.record import MaskSupervision
 from jobs.settings import Settings, load_settings
 
 EXIT_FAILED = 1
@@ -42,6 +43,16 @@ DataDir = Annotated[
 Url = Annotated[str | None, typer.Option(help="A running service; without it, one is started.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the result.")]
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+MaskFile = Annotated[
+    Path | None,
+    typer.Argument(
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="Left out with --mask-supervision none.",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -59,11 +70,23 @@ def serve(
 @app.command()
 def run(
     image: InputFile,
-    mask: InputFile,
     output: Output,
+    mask: MaskFile = None,
     preset: Annotated[
         Literal["draft", "standard", "paper"], typer.Option(help="Sets length and size.")
     ] = "standard",
+    method: Annotated[
+        Literal["projected", "osmis"] | None,
+        typer.Option(help="On frozen features, or as published.", show_default="the preset's"),
+    ] = None,
+    mask_supervision: Annotated[
+        MaskSupervision,
+        typer.Option(help="none: IMAGE alone. Others than mca and none need --method osmis."),
+    ] = "mca",
+    low_level_blocks: Annotated[
+        int | None,
+        typer.Option(min=1, max=5, help="With --method osmis.", show_default="by the size"),
+    ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.05, help="Training budget.")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Training steps instead.")] = None,
     max_size: Annotated[int | None, typer.Option(help="Longest training side, pixels.")] = None,
@@ -76,10 +99,16 @@ def run(
     url: Url = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Train on one annotated IMAGE and its MASK, and unpack the new pairs."""
+    """Train on one annotated IMAGE and its MASK, and unpack the new pairs.
+
+    With --mask-supervision none on IMAGE alone; then images come out.
+    """
     console = Console()
     request = RunRequest(
         preset=preset,
+        method=method,
+        mask_supervision=mask_supervision,
+        low_level_blocks=low_level_blocks,
         minutes=minutes,
         iterations=iterations,
         max_size=max_size,

@@ -41,6 +41,9 @@ class RunRequest:
 
     Attributes:
         preset: draft, standard or paper.
+        method: projected or osmis; the preset's if None.
+        mask_supervision: what the discriminator does with masks; ``none`` for an image alone.
+        low_level_blocks: of the published method's discriminator; by the size if None.
         minutes: training budget in minutes; the preset's if None.
         iterations: training steps instead of a budget.
         max_size: longest side of the training frame in pixels.
@@ -51,6 +54,9 @@ class RunRequest:
     """
 
     preset: str = "standard"
+    method: str | None = None
+    mask_supervision: str = "mca"
+    low_level_blocks: int | None = None
     minutes: float | None = None
     iterations: int | None = None
     max_size: int | None = None
@@ -63,9 +69,14 @@ class RunRequest:
         """Form fields of ``POST /jobs``."""
         fields = {
             "preset": self.preset,
+            "mask_supervision": self.mask_supervision,
             "seed": str(self.seed),
             "output_size": self.output_size,
         }
+        if self.method is not None:
+            fields["method"] = self.method
+        if self.low_level_blocks is not None:
+            fields["low_level_blocks"] = str(self.low_level_blocks)
         if self.minutes is not None:
             fields["max_runtime_seconds"] = str(max(1, round(self.minutes * 60)))
         if self.iterations is not None:
@@ -78,9 +89,9 @@ class RunRequest:
 
 
 def run_job(
-    service: Service, image: Path, mask: Path, request: RunRequest, console: Console
+    service: Service, image: Path, mask: Path | None, request: RunRequest, console: Console
 ) -> dict[str, Any]:
-    """Submits a pair and waits for the job's end; Ctrl-C cancels the job.
+    """Submits a pair, or an image alone, and waits for the job's end; Ctrl-C cancels the job.
 
     Raises:
         ServiceRefusedError: the pair was refused, or the service went away.
@@ -139,7 +150,7 @@ def fetch_set(
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(target)
     console.print(
-        f"{sample_set.get('kept')} pairs kept of {sample_set.get('generated')}", highlight=False
+        f"{sample_set.get('kept')} samples kept of {sample_set.get('generated')}", highlight=False
     )
     return archive, target / "preview.jpg"
 

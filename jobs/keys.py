@@ -58,7 +58,7 @@ def sample_set_id(
     return hashlib.sha256(canonical_json(named).encode()).hexdigest()
 
 
-def request_fingerprint(image_sha256: str, mask_sha256: str, fields: dict[str, Any]) -> str:
+def request_fingerprint(image_sha256: str, mask_sha256: str | None, fields: dict[str, Any]) -> str:
     """What an idempotency key stands for: the uploads' hashes and the canonical fields."""
     body = {"image": image_sha256, "mask": mask_sha256, "fields": fields}
     return hashlib.sha256(canonical_json(body).encode()).hexdigest()

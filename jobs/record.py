@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+MaskSupervision = Literal["none", "projection", "input_concat", "mask_discriminator", "mca"]
 
 
 class Status(StrEnum):
@@ -114,6 +115,8 @@ class JobRequest(Frozen):
     mask_encoding: Literal["auto", "index", "binary", "rgb"] = "auto"
     ignore_index: int | None = Field(default=None, ge=0, le=255)
     method: Literal["projected", "osmis"] | None = None
+    mask_supervision: MaskSupervision = "mca"
+    low_level_blocks: int | None = Field(default=None, ge=1, le=5)
     preset: Literal["draft", "standard", "paper"] = "standard"
     max_size: int | None = Field(default=None, ge=32, le=1_024)
     output_size: str = Field(
@@ -142,7 +145,10 @@ class ClassInfo(Frozen):
 
 
 class JobInput(Frozen):
-    """The normalised pair in the object store (``image.png``, ``mask.png``, ``pair.json``)."""
+    """The normalised pair in the object store (``image.png``, ``mask.png``, ``pair.json``).
+
+    An image that came alone has a blank mask there.
+    """
 
     image_key: str
     mask_key: str
@@ -259,7 +265,9 @@ class Job(Task):
 
     @property
     def input_sha256(self) -> Mapping[str, str]:
-        """Hashes of the stored image and mask."""
+        """Hashes of the stored image and, where there is one, of its mask."""
+        if self.request.mask_supervision == "none":
+            return {"image": self.input.image_sha256}
         return {"image": self.input.image_sha256, "mask": self.input.mask_sha256}
 
 

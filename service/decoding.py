@@ -1,9 +1,10 @@
 """The decoding helper: reads one uploaded pair in a process of its own, under hard limits.
 
-``python -m service.decoding FOLDER`` reads ``FOLDER/request.json``, ``FOLDER/image`` and
-``FOLDER/mask`` and leaves ``FOLDER/answer.json``; where the pair is wanted, also the normalised
-``image.png``, ``mask.png`` and ``pair.json`` in ``FOLDER/normalised/``. What an image file can do
-to a decoder (gigabytes of pixels, endless loops, a crash) it does here, not to the gateway.
+``python -m service.decoding FOLDER`` reads ``FOLDER/request.json``, ``FOLDER/image`` and, where
+there is one, ``FOLDER/mask``, and leaves ``FOLDER/answer.json``; where the pair is wanted, also the
+normalised ``image.png``, ``mask.png`` and ``pair.json`` in ``FOLDER/normalised/``. What an image
+file can do to a decoder (gigabytes of pixels, endless loops, a crash) it does here, not to the
+gateway.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class DecodeRequest(BaseModel):
 
     Attributes:
         limits: applied before anything else.
-        client_names: what the client called the files ``image`` and ``mask``.
+        client_names: what the client called the files ``image`` and, where there is one, ``mask``.
         read: keyword arguments of ``ReadOptions``.
         training: keyword arguments of ``TrainingOptions``.
         has_gpu: whether the workers have a GPU.
@@ -131,10 +132,10 @@ def decode(folder: Path, request: DecodeRequest) -> DecodeAnswer:
     if read.get("class_names") is not None:
         read["class_names"] = tuple(read["class_names"])
     try:
-        files = {role: (folder / role).read_bytes() for role in ("image", "mask")}
+        files = {role: (folder / role).read_bytes() for role in request.client_names}
         for role, content in files.items():
             check_file_name(request.client_names[role], content, role)
-        pair = read_pair(files["image"], files["mask"], ReadOptions(**read))
+        pair = read_pair(files["image"], files.get("mask"), ReadOptions(**read))
         plan = plan_training(
             pair,
             TrainingOptions(**request.training),
@@ -157,7 +158,7 @@ def decode(folder: Path, request: DecodeRequest) -> DecodeAnswer:
             encoding_declared=pair.encoding_declared,
             classes=[
                 ReadClass(index=index, name=name, area_fraction=areas[index])
-                for index, name in enumerate(pair.class_names)
+                for index, name in enumerate(pair.class_names if pair.has_mask else ())
             ],
             plan=plan.to_dict(),
             notices=[

@@ -22,8 +22,9 @@ DESCRIPTION = """\
 One annotated image in, a training set out.
 
 `POST /jobs` takes a photograph and its segmentation mask; `GET /jobs/{id}/samples` gives new
-image-mask pairs made from them. Every refusal is `application/problem+json` (RFC 9457) with a
-stable `code` and a `hint`. Times are RFC 3339, UTC.
+image-mask pairs made from them. With `mask_supervision=none` the photograph alone is taken, and new
+images are given. Every refusal is `application/problem+json` (RFC 9457) with a stable `code` and a
+`hint`. Times are RFC 3339, UTC.
 """
 
 

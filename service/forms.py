@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, UploadFile
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from jobs.record import JobRequest, SampleSetRequest, rejected_count
+from jobs.record import JobRequest, MaskSupervision, SampleSetRequest, rejected_count
 from service.problems import FieldError, ProblemError
 
 MAX_METADATA_BYTES = 4_096
@@ -68,7 +68,8 @@ class JobForm(BaseModel):
     )
     mask: UploadFile | None = Field(
         default=None,
-        description="**Required.** Its segmentation mask: PNG, TIFF or lossless WebP.",
+        description="Its segmentation mask: PNG, TIFF or lossless WebP. **Required**, except with "
+        "`mask_supervision=none`.",
         json_schema_extra={"type": "string", "format": "binary"},
     )
     classes: Annotated[list[ClassName] | None, BeforeValidator(_class_names)] = Field(
@@ -85,6 +86,19 @@ class JobForm(BaseModel):
     method: Literal["projected", "osmis"] | None = Field(
         default=None,
         description="projected: on frozen features; osmis: as published. Else the preset's.",
+    )
+    mask_supervision: MaskSupervision = Field(
+        default="mca",
+        description="What the discriminator does with masks. mca: masked content attention. "
+        "none: no mask is sent, and images are made, not pairs. projection, input_concat and "
+        "mask_discriminator: the alternatives that the paper compares, with method=osmis.",
+    )
+    low_level_blocks: int | None = Field(
+        default=None,
+        ge=1,
+        le=5,
+        description="Discriminator blocks before layout and content part, with method=osmis: more "
+        "give better images, coarser masks and less diversity. Else by the training size.",
     )
     preset: Literal["draft", "standard", "paper"] = "standard"
     max_size: int | None = Field(
@@ -122,11 +136,22 @@ class JobForm(BaseModel):
         """The fields as the job's record keeps them."""
         return JobRequest(**self.model_dump(exclude={"image", "mask", "dry_run"}))
 
+    def mask_fields(self) -> list[str]:
+        """Names of the fields that describe a mask and are set."""
+        described = {
+            "classes": self.classes is not None,
+            "mask_encoding": self.mask_encoding != "auto",
+            "ignore_index": self.ignore_index is not None,
+        }
+        return [name for name, is_set in described.items() if is_set]
+
     def training_options(self) -> dict[str, Any]:
         """Keyword arguments of the core's ``TrainingOptions``."""
         return self.model_dump(
             include={
                 "method",
+                "mask_supervision",
+                "low_level_blocks",
                 "preset",
                 "max_size",
                 "output_size",

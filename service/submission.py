@@ -18,7 +18,7 @@ from service.context import Services
 from service.decoding import NORMALISED_NAME, DecodeRequest, ReadSummary
 from service.forms import JobForm
 from service.problems import ProblemError
-from service.uploads import ReceivedFile, file_sha256, receive
+from service.uploads import FileRole, ReceivedFile, file_sha256, is_given, receive
 from service.views import class_infos, warnings_of
 
 _LOG = structlog.get_logger(__name__)
@@ -75,18 +75,32 @@ async def submit(services: Services, form: JobForm, idempotency_key: str | None)
         )
 
 
-async def _receive(form: JobForm, folder: Path) -> dict[str, ReceivedFile]:
+async def _receive(form: JobForm, folder: Path) -> dict[FileRole, ReceivedFile]:
+    if form.mask_supervision == "none":
+        _refuse_masks(form)
+        return {"image": await receive(form.image, "image", folder)}
     return {
         "image": await receive(form.image, "image", folder),
         "mask": await receive(form.mask, "mask", folder),
     }
 
 
+def _refuse_masks(form: JobForm) -> None:
+    """What would be ignored is refused: whoever sends a mask expects masks."""
+    unused = ["mask"] if is_given(form.mask) else []
+    unused += form.mask_fields()
+    if unused:
+        raise ProblemError(
+            "mask_not_used",
+            f"mask_supervision=none trains on the image alone, but there is {', '.join(unused)}.",
+        )
+
+
 async def _read(
     services: Services,
     form: JobForm,
     folder: Path,
-    received: dict[str, ReceivedFile],
+    received: dict[FileRole, ReceivedFile],
     *,
     keep: bool,
 ) -> ReadSummary:
@@ -108,9 +122,10 @@ async def _read(
     return await services.decoder.read(folder, request)
 
 
-def _fingerprint(form: JobForm, received: dict[str, ReceivedFile]) -> str:
+def _fingerprint(form: JobForm, received: dict[FileRole, ReceivedFile]) -> str:
     fields = form.model_dump(mode="json", exclude={"image", "mask", "dry_run"})
-    return request_fingerprint(received["image"].sha256, received["mask"].sha256, fields)
+    mask = received.get("mask")
+    return request_fingerprint(received["image"].sha256, mask.sha256 if mask else None, fields)
 
 
 def _record(

@@ -33,6 +33,11 @@ class ReceivedFile:
     sha256: str
 
 
+def is_given(upload: UploadFile | None) -> bool:
+    """Whether there is a file; a browser sends an empty one for a field that was left out."""
+    return upload is not None and bool(upload.size)
+
+
 async def receive(upload: UploadFile | None, role: FileRole, folder: Path) -> ReceivedFile:
     """Store one upload as ``folder/<role>``.
 

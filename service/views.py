@@ -100,7 +100,7 @@ class JobView(TaskView):
     preset: str
     trained: bool = Field(description="Training has ended; sample sets can be made.")
     classes: list[ClassInfo]
-    input_sha256: dict[str, str] = Field(description="Hashes of the stored image and mask.")
+    input_sha256: dict[str, str] = Field(description="Hashes of the stored image and mask, if any.")
     plan: dict[str, Any] = Field(description="What was planned when the job was accepted.")
     effective_config: dict[str, Any] = Field(description="What the training really uses.")
     metadata: dict[str, Any]
@@ -209,12 +209,13 @@ class DryRunView(BaseModel):
 
     image_size: SizeView
     is_grey: bool
-    mask_encoding: str = Field(description="How the mask was read.")
+    mask_encoding: str = Field(description="How the mask was read; none: there is none.")
     mask_encoding_declared: bool = Field(description="False: it was detected.")
     classes: list[ClassInfo]
     planned_size: SizeView = Field(description="The size the training works at.")
-    output_size: SizeView = Field(description="The size of the delivered pairs.")
+    output_size: SizeView = Field(description="The size of the delivered images.")
     method: str
+    mask_supervision: str
     preset: str
     iterations: int | None
     training_seconds: float | None
@@ -236,6 +237,7 @@ class DryRunView(BaseModel):
             planned_size=SizeView(width=size["train_w"], height=size["train_h"]),
             output_size=SizeView(width=plan["output_w"], height=plan["output_h"]),
             method=plan["method"],
+            mask_supervision=plan["mask_supervision"],
             preset=plan["preset"],
             iterations=plan["iterations"],
             training_seconds=plan["training_seconds"],

@@ -14,9 +14,29 @@ PAIR_KINDS = {
     "mask_missing": ProblemKind(
         status=422,
         title="The mask is missing",
-        hint="Send the segmentation mask as the file `mask`. A job without a mask will be asked "
-        "for by mask_supervision=none in a later version.",
+        hint="Send the segmentation mask as the file `mask`, or ask for images alone, without "
+        "masks, by mask_supervision=none.",
         example="The form has no file `mask`.",
+    ),
+    "mask_not_used": ProblemKind(
+        status=422,
+        title="A mask was given that would not be used",
+        hint="Leave out the mask and what describes it, or leave out mask_supervision=none to "
+        "train on both.",
+        example="mask_supervision=none trains on the image alone, but there is mask.",
+    ),
+    "needs_osmis": ProblemKind(
+        status=422,
+        title="The option belongs to the published method",
+        hint="Set method=osmis, or leave the option out.",
+        example="mask_supervision=projection belongs to the published method, not to "
+        "method=projected",
+    ),
+    "too_many_low_level_blocks": ProblemKind(
+        status=422,
+        title="The discriminator can't have that many low-level blocks at this size",
+        hint="Use fewer, or leave low_level_blocks out.",
+        example="low_level_blocks can't be 5 at 64×48 pixels",
     ),
     "size_mismatch": ProblemKind(
         status=422,

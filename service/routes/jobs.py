@@ -22,7 +22,8 @@ from service.views import DryRunView, JobPage, JobView
 POLL_SECONDS = 2
 MAX_WAIT_SECONDS = 60
 _UPLOAD_REFUSALS = (
-    "malformed", "image_missing", "mask_missing", "too_large", "too_many_pixels",
+    "malformed", "image_missing", "mask_missing", "mask_not_used", "needs_osmis",
+    "too_many_low_level_blocks", "too_large", "too_many_pixels",
     "unsupported_image", "name_mismatch", "broken_image", "animated", "size_mismatch",
     "too_small", "bad_aspect", "single_class", "undeclared_index", "lossy_mask",
     "too_many_classes", "encoding_mismatch", "not_binary", "class_count_mismatch", "bad_classes",
@@ -37,7 +38,7 @@ router = APIRouter(tags=["jobs"])
     "/jobs",
     status_code=202,
     response_model=JobView,
-    summary="Submit an image and its mask",
+    summary="Submit an image and its mask, or an image alone",
     responses={
         200: {
             "model": DryRunView,

@@ -96,11 +96,8 @@ class Served:
         assert not response.is_error, response.text
         return response
 
-    def post(self, **fields: str) -> str:
-        files = {
-            name: (f"{name}.png", (COINS / f"{name}.png").read_bytes())
-            for name in ("image", "mask")
-        }
+    def post(self, *, names: tuple[str, ...] = ("image", "mask"), **fields: str) -> str:
+        files = {name: (f"{name}.png", (COINS / f"{name}.png").read_bytes()) for name in names}
         return self.request("POST", "/jobs", data={**TINY, **fields}, files=files).json()["id"]
 
     def job(self, job_id: str) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Projection(MaskSupervision):
         """The logits and the projection."""
         embeddings = self.embeddings[part]
         assert isinstance(embeddings, nn.ModuleList)
-        products_BKHW = embeddings[layer](features_BCHW).float()
+        products_BKHW: Tensor = embeddings[layer](features_BCHW).float()
         mask_BKhw = resize_mask(mask_BKHW, *features_BCHW.shape[2:]).float()
-        return logits_B1HW + (mask_BKhw * products_BKHW).sum(1, keepdim=True)
+        projected_B1HW = (mask_BKhw * products_BKHW).sum(1, keepdim=True)
+        return logits_B1HW + projected_B1HW

@@ -1,0 +1,65 @@
+"""An image without a mask in, images without masks out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.e2e.conftest import COINS, ROOT, Served, command, environment
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def test_a_job_without_a_mask_gives_a_zip_of_images(shared: Served, tmp_path: Path) -> None:
+    job_id = shared.post(names=("image",), method="osmis", mask_supervision="none")
+
+    job = shared.wait_for_end(job_id)
+
+    assert job["status"] == "succeeded", job
+    assert job["classes"] == []
+    assert job["effective_config"]["mask_supervision"] == "none"
+    assert job["metrics"]["training_steps"] == 30
+    assert job["metrics"]["novel_share"] is None
+    answer = shared.request("GET", f"/jobs/{job_id}/samples").json()
+    assert (answer["generated"], answer["kept"]) == (100, 85)
+    content = shared.request("GET", answer["download"]["url"]).content
+    assert sha256(content).hexdigest() == answer["download"]["sha256"]
+    (tmp_path / "set.zip").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        images = [name for name in names if name.startswith("images/")]
+        assert len(images) == 85
+        assert not [name for name in names if "mask" in name]
+        assert "original/image.png" in names
+        lines = [json.loads(line) for line in archive.read("metadata.jsonl").splitlines()]
+        assert [line["file_name"] for line in lines] == images
+        for name in images:
+            with Image.open(archive.open(name)) as image:
+                assert np.asarray(image).std() > 0
+
+
+def test_the_command_line_says_what_to_do_about_a_missing_mask(
+    shared: Served, tmp_path: Path
+) -> None:
+    ran = subprocess.run(
+        command(
+            *("run", str(COINS / "image.png"), "-o", str(tmp_path / "out")),
+            *("--url", shared.url),
+        ),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert "mask_supervision=none" in ran.stderr
