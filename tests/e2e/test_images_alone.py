@@ -46,14 +46,23 @@ def test_a_job_without_a_mask_gives_a_zip_of_images(shared: Served, tmp_path: Pa
                 assert np.asarray(image).std() > 0
 
 
-def test_the_command_line_says_what_to_do_about_a_missing_mask(
-    shared: Served, tmp_path: Path
-) -> None:
+IMAGE, MASK = str(COINS / "image.png"), str(COINS / "mask.png")
+REFUSED = {
+    "no mask": ((IMAGE,), "mask_supervision=none"),
+    "a mask too many": ((IMAGE, MASK, "--mask-supervision", "none"), "Leave out the mask"),
+    "another method": ((IMAGE, MASK, "--mask-supervision", "projection"), "method=osmis"),
+    "too deep": (
+        (IMAGE, MASK, "--method", "osmis", "--low-level-blocks", "5", "--max-size", "32"),
+        "work",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_command_line_says_what_does_not_fit(case: str, shared: Served, tmp_path: Path) -> None:
+    arguments, hint = REFUSED[case]
     ran = subprocess.run(
-        command(
-            *("run", str(COINS / "image.png"), "-o", str(tmp_path / "out")),
-            *("--url", shared.url),
-        ),
+        command("run", *arguments, "-o", str(tmp_path / "out"), "--url", shared.url),
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -62,4 +71,4 @@ def test_the_command_line_says_what_to_do_about_a_missing_mask(
         check=False,
     )
     assert ran.returncode == 2, ran.stderr
-    assert "mask_supervision=none" in ran.stderr
+    assert hint in ran.stderr
