@@ -28,10 +28,10 @@ def preview_sheet(checkpoint: Path, pair: Pair, *, device: str = "auto") -> Imag
         image_HWC, mask_HW = resize_sample(coarse, output_hw)
         shown_HWC = to_grey(image_HWC) if pair.is_grey else image_HWC
         tiles.append(SheetTile(shown_HWC, mask_HW if pair.has_mask else None, f"{i}"))
-    planned = sampler.config.steps
+    planned = f" of {sampler.config.steps}" if sampler.config.steps else ""
     text = SheetText(
         title="Learning",
-        subtitle=f"step {sampler.step} of {planned}, before refinement",
+        subtitle=f"step {sampler.step}{planned}, before refinement",
         class_names=pair.class_names,
     )
     return contact_sheet(tiles, source, text)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from jobs.record import Engine, Phase
+from jobs.record import Engine, JobWarning, Phase
 from jobs.record import Progress as PublicProgress
 from osmis_core.data.pair import Pair
 from osmis_core.data.plan import TrainingPlan
@@ -25,7 +25,7 @@ from osmis_core.sample_set import (
 )
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import config_from_plan
-from osmis_core.training.hooks import Progress
+from osmis_core.training.hooks import Progress, TrainingWarning
 from osmis_core.training.trainer import RunOptions
 from osmis_core.training.trainer import train as train_pair
 from worker.child import Supervised
@@ -39,6 +39,7 @@ from worker.protocol import (
     SampledReport,
     StoppedReport,
     TrainedReport,
+    WarningReport,
 )
 
 ARCHIVE_FILE, ITEMS_FILE, SHEET_FILE = "archive.zip", "items.json", "sheet.jpg"
@@ -75,16 +76,24 @@ class Hooks:
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Leaves it in the folder, and a contact sheet of what it makes."""
-        file = f"checkpoint-{checkpoint.step:08d}.safetensors"
+        # after a rollback steps come again: what is published under a name never changes
+        rollbacks = len(checkpoint.extra.get("rollbacks", []))
+        name = f"{checkpoint.step:08d}" + (f"-r{rollbacks}" if rollbacks else "")
+        file = f"checkpoint-{name}.safetensors"
         checkpoint.write(self._folder / file)
         self.last = CheckpointReport(file=file, step=checkpoint.step)
         self._link.say(self.last)
         if self._link.is_stopping:
             return
-        sheet = f"preview-{checkpoint.step:08d}.png"
+        sheet = f"preview-{name}.png"
         drawn = preview_sheet(self._folder / file, self._pair, device=self._device)
         drawn.save(self._folder / sheet)
         self._link.say(PreviewReport(file=sheet))
+
+    def on_warning(self, warning: TrainingWarning) -> None:
+        """Into the job's warnings, which keep equal ones once."""
+        public = JobWarning(code=warning.code, detail=warning.detail, hint=warning.hint)
+        self._link.say(WarningReport(warning=public))
 
 
 def train(assignment: Assignment, link: Supervised) -> None:
@@ -108,6 +117,7 @@ def train(assignment: Assignment, link: Supervised) -> None:
     if link.is_stopping:
         link.say(StoppedReport())
         return
+    result.require_usable()
     assert hooks.last is not None, "the trainer saves a checkpoint at its end"
     link.say(hooks.last.model_copy(update={"final": True}))
     link.say(ConfigReport(effective_config=result.config.to_dict()))

@@ -17,7 +17,7 @@ from osmis_core.data.plan import TrainingOptions, plan_training
 from osmis_core.sample_set import SampleSetRequest, make_sample_set
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import config_from_plan
-from osmis_core.training.hooks import Progress
+from osmis_core.training.hooks import Progress, TrainingWarning
 from osmis_core.training.trainer import RunOptions, train
 
 SAMPLES = 100
@@ -96,6 +96,10 @@ class _Hooks:
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Replaces the one before."""
         checkpoint.write(self.path)
+
+    def on_warning(self, warning: TrainingWarning) -> None:
+        """Prints it."""
+        print(f"  {warning.code}: {warning.detail}", flush=True)
 
 
 def _tell(stage: str, done: int, total: int) -> None:

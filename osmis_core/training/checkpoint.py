@@ -6,6 +6,7 @@ One file, so that publishing it is one atomic act and its hash is the checkpoint
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ class Checkpoint:
     Attributes:
         step: steps done.
         config: what is trained.
-        tensors: ``generator.…``, ``average.…``, ``discriminator.…``, both Adams, random states.
-        extra: JSON-able: losses, seconds trained, whether training has ended, and why.
+        tensors: ``generator.…``, ``average.…``, ``discriminator.…`` and both Adams. Until the
+            hook returns they are the training's own.
+        extra: JSON-able: seconds trained, whether training has ended and why, rollbacks.
     """
 
     step: int
@@ -82,8 +84,13 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under a prefix, without it."""
-        start = prefix + "."
-        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
+        return part_of(self.tensors, prefix)
+
+
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix`` and a dot, without it."""
+    start = prefix + "."
+    return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:

@@ -28,6 +28,21 @@ class Progress:
     losses: dict[str, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingWarning:
+    """Something that went otherwise than planned and did not end the training.
+
+    Attributes:
+        code: stable, snake_case (``rolled_back``).
+        detail: what happened, with its numbers.
+        hint: what the user can do about it.
+    """
+
+    code: str
+    detail: str
+    hint: str = ""
+
+
 class TrainerHooks(Protocol):
     """Called from the training loop's thread; slow work belongs elsewhere."""
 
@@ -38,4 +53,11 @@ class TrainerHooks(Protocol):
         """Asked after every step; True ends the training with what is learned."""
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """At most every ``checkpoint_seconds``, and once at the end."""
+        """At most every ``checkpoint_seconds``, after each rollback, and once at the end.
+
+        After a rollback the step is lower than it was; ``extra["rollbacks"]`` tells such
+        checkpoints from earlier ones of the same step.
+        """
+
+    def on_warning(self, warning: TrainingWarning) -> None:
+        """When it happens, and once more when a training resumes that it has happened to."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -96,8 +95,9 @@ class ViewPairs:
     """Views of the source, kept as what the frozen network saw (``projected``).
 
     The frozen features of a view never change, so a pool of views is kept with theirs. At step t
-    the pool holds the last ``POOL_SIZE`` of the views 0 … (initial + t / 5 · B): a function of
-    the step, so that a resumed training sees the same batches.
+    it holds the last ``POOL_SIZE`` of the views 0 … (initial + t / 5 · B): a function of the step,
+    so that a resumed training sees the same batches. Views pass the network in groups of B that
+    are a function of their index: the last bits of a convolution can depend on the batch.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class ViewPairs:
         self.batch_size = batch_size
         self.perceive = perceive
         self.seed = seed
-        self.pool: OrderedDict[int, tuple[list[Tensor], Tensor]] = OrderedDict()
+        self.pool: dict[int, tuple[list[Tensor], Tensor]] = {}
 
     def batch(self, step: int) -> tuple[list[Tensor], Tensor]:
         """Features and masks of views drawn from the pool without repetition."""
@@ -124,24 +124,31 @@ class ViewPairs:
         self._fill(range(oldest, newest))
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, 11, step])))
         chosen = [
-            self.pool[oldest + int(i)]
+            self._view(oldest + int(i))
             for i in rng.choice(newest - oldest, self.batch_size, replace=False)
         ]
         features = [torch.stack(maps) for maps in zip(*(f for f, _ in chosen), strict=True)]
         channels_last = [f.contiguous(memory_format=torch.channels_last) for f in features]
         return channels_last, torch.stack([mask for _, mask in chosen])
 
+    def _view(self, index: int) -> tuple[list[Tensor], Tensor]:
+        features, mask_BKHW = self.pool[index // self.batch_size]
+        row = index % self.batch_size
+        return [f[row] for f in features], mask_BKHW[row]
+
     @torch.no_grad()
     def _fill(self, wanted: range) -> None:
-        for gone in [i for i in self.pool if i < wanted.start]:
+        groups = range(wanted.start // self.batch_size, (wanted.stop - 1) // self.batch_size + 1)
+        for gone in self.pool.keys() - set(groups):
             del self.pool[gone]
-        missing = [i for i in wanted if i not in self.pool]
-        for start in range(0, len(missing), self.batch_size):
-            indices = missing[start : start + self.batch_size]
-            drawn = [self.views.draw(i) for i in indices]
+        for group in groups:
+            if group in self.pool:
+                continue
+            first = group * self.batch_size
+            drawn = [self.views.draw(i) for i in range(first, first + self.batch_size)]
             features = self.perceive([torch.stack([image for image, _ in drawn])])
-            for j, i in enumerate(indices):
-                self.pool[i] = ([f[j] for f in features], drawn[j][1].to(features[0].device))
+            mask_BKHW = torch.stack([mask for _, mask in drawn])
+            self.pool[group] = (features, mask_BKHW.to(features[0].device))
 
 
 def _sizes(image_BCHW: Tensor) -> tuple[int, int, int]:

@@ -1,29 +1,25 @@
-"""The training loop: plan the steps, run them, tell the hooks, hand over checkpoints."""
+"""The training loop: run the planned steps, keep them sound, tell the hooks."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from osmis_core.data.pair import Pair
-from osmis_core.errors import CheckpointError, TrainingError
-from osmis_core.training.checkpoint import Checkpoint, load_optimiser, optimiser_tensors
+from osmis_core.training.checkpoint import Checkpoint
+from osmis_core.training.collapse import CollapseWatch, collapsed
 from osmis_core.training.config import TrainingConfig
+from osmis_core.training.health import Guard, Rollback
 from osmis_core.training.hooks import Progress, TrainerHooks
+from osmis_core.training.planning import Clock, StepPlanner
+from osmis_core.training.real_pairs import source_tensors
+from osmis_core.training.state import load_state, state_tensors
 from osmis_core.training.step import Optimisation, StepLosses
 from osmis_core.training.threads import ThreadChoice
-
-CALIBRATION_STEPS = 24
-RECENT_STEPS = 10
-REPLAN_STEPS = 50
-OVERRUN = 1.25
-"""A training stops at this multiple of its time budget, should the machine have slowed down."""
-FINITE_CHECK_STEPS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +46,27 @@ class TrainResult:
 
     Attributes:
         step: steps done.
-        config: with its planned steps.
+        config: with its planned steps; None if it was asked to stop before there was a plan.
         stopped_because: ``completed``, ``asked`` or ``time_budget``.
         seconds: training time, earlier runs of a resumed training included.
+        collapse: what is wrong with the samples of a training that was asked to stop; None:
+            nothing. It may go on and recover; as it stands it is of no use.
     """
 
     step: int
     config: TrainingConfig
     stopped_because: str
     seconds: float
+    collapse: str | None = None
+
+    def require_usable(self) -> None:
+        """For who will not go on with a training that was asked to stop.
+
+        Raises:
+            TrainingError: ``collapsed``.
+        """
+        if self.collapse is not None:
+            raise collapsed(self.collapse, self.config, self.step)
 
 
 def choose_device(name: str) -> torch.device:
@@ -87,13 +95,14 @@ def train(
 
     Raises:
         CheckpointError: ``resume`` is damaged, newer, or of another pair's shape.
-        TrainingError: a loss is no longer finite.
+        TrainingError: ``diverged``, numbers that are not finite came back after every rollback;
+            ``collapsed``, it makes nothing of use.
     """
     return _Run(pair, config, hooks, options or RunOptions(), resume).until_done()
 
 
 class _Run:
-    """One run of the loop: the clock, the state, and what is told to the hooks."""
+    """One run of the loop: the state, and what is told to the hooks."""
 
     def __init__(
         self,
@@ -105,94 +114,101 @@ class _Run:
     ) -> None:
         self.hooks, self.options = hooks, options
         device = choose_device(options.device)
-        self.step, self.seconds_before = 0, 0.0
         checkpoint = Checkpoint.read(resume) if resume else None
         self.config = checkpoint.config if checkpoint else config
+        self.step = checkpoint.step if checkpoint else 0
+        extra: dict[str, Any] = checkpoint.extra if checkpoint else {}
         self.optimisation = Optimisation(pair, self.config, device)
         if checkpoint:
-            self._restore(checkpoint)
-        self.started = self.reported = self.saved = time.monotonic()
-        self.step_seconds: deque[float] = deque(maxlen=50)
+            load_state(self.optimisation.networks, checkpoint.tensors)
+        self.guard = Guard(
+            self.optimisation.networks,
+            self.config,
+            self.step,
+            [Rollback(**values) for values in extra.get("rollbacks", [])],
+        )
+        self.collapse = CollapseWatch(
+            source_tensors(pair, self.config.size), extra.get("bad_checks", 0)
+        )
         self.threads = ThreadChoice(options.threads, on_cpu=device.type == "cpu")
-        self.began_at_step = self.reported_step = self.step
+        self.clock = Clock(extra.get("seconds", 0.0), extra.get("warm_up_seconds", 0.0))
+        self.planner = StepPlanner(self.clock)
+        self.reported = self.saved = time.monotonic()
+        self.reported_step = self.step
 
     def until_done(self) -> TrainResult:
-        reason, losses = "completed", None
-        while self.config.steps is None or self.step < self.config.steps:
-            began = time.monotonic()
-            losses = self.optimisation.run(self.step)
-            self.step += 1
-            self.step_seconds.append(time.monotonic() - began)
-            self.threads.after_step(self.step_seconds[-1])
-            self._plan_steps()
-            if self.step % FINITE_CHECK_STEPS == 0:
-                _check_finite(losses, self.step)
+        for rollback in self.guard.rollbacks:
+            self.hooks.on_warning(rollback.warning())
+        reason, losses = self._why_over(), None
+        while reason is None:
+            losses = self._advance()
+            is_asked = self.hooks.should_stop()
+            reason = self._why_over() or ("asked" if is_asked else None)
+            saves = time.monotonic() - self.saved >= self.options.checkpoint_seconds
+            if not self.guard.is_sound(losses, self.step, surely=saves or reason is not None):
+                self._go_back()
+                reason = None
+                continue
             self._tell(losses)
-            if self.hooks.should_stop():
-                reason = "asked"
-                break
-            if self._is_over_budget():
-                reason = "time_budget"
-                break
-        if self.config.steps is None:  # stopped before there was a plan
-            self.config = replace(self.config, steps=self.step)
-        if losses is not None:
-            _check_finite(losses, self.step)
-            if self.reported_step != self.step:
-                self._report(losses)
-        self.hooks.save_checkpoint(self._checkpoint(reason))
-        return TrainResult(
-            step=self.step, config=self.config, stopped_because=reason, seconds=self._seconds()
+            if reason is None:
+                self.collapse.check(self.optimisation.networks.average, self.config, self.step)
+                if saves:
+                    self._save(None)
+        return self._end(reason, losses)
+
+    def _advance(self) -> StepLosses:
+        began = time.monotonic()
+        losses = self.optimisation.run(self.step)
+        self.step += 1
+        seconds = time.monotonic() - began
+        self.threads.after_step(seconds)
+        self.config = self.planner.after_step(
+            self.config, self.step, seconds, settled=self.threads.settled
         )
-
-    def _seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self.started
-
-    def _is_over_budget(self) -> bool:
-        budget = self.config.budget_seconds
-        return budget is not None and self._seconds() > OVERRUN * budget
-
-    def _plan_steps(self) -> None:
-        """Turns the time budget into steps, once the speed is known.
-
-        The plan follows the machine's speed until the mask phase ends, since the first steps
-        may have met a busy machine; from then on it stands.
-        """
-        budget, planned = self.config.budget_seconds, self.config.steps
-        if budget is None or not self._is_time_to_plan():
-            return
-        if planned is not None and (
-            self.step >= self.config.mask_sampling_steps
-            or self._seconds() >= self.config.mask_sampling_share * budget
-        ):
-            return
-        timed = list(self.step_seconds)
-        typical = statistics.median(timed[-RECENT_STEPS:] if planned is None else timed)
-        steps = self.step + max(1, int((budget - self._seconds()) / typical))
-        if planned is not None and self.config.mask_sampling_share * steps <= self.step:
-            return  # a slow moment must not end the mask phase
-        self.config = replace(self.config, steps=steps)
         self.optimisation.config = self.config
+        return losses
 
-    def _is_time_to_plan(self) -> bool:
-        if self.config.steps is None:
-            return self.threads.settled and self.step - self.began_at_step >= CALIBRATION_STEPS
-        return self.step % REPLAN_STEPS == 0 and len(self.step_seconds) >= REPLAN_STEPS
+    def _why_over(self) -> str | None:
+        if self.config.steps is not None and self.step >= self.config.steps:
+            return "completed"
+        return "time_budget" if self.planner.is_over_budget(self.config) else None
+
+    def _go_back(self) -> None:
+        """Returns to a sound state, and hands it over: nobody shall resume from what led here."""
+        rollback = self.guard.go_back(self.step)
+        self.step = rollback.back_to
+        self.collapse.bad_checks = 0
+        self.hooks.on_warning(rollback.warning())
+        if self.step > 0:
+            self._save(None)
+
+    def _end(self, reason: str, losses: StepLosses | None) -> TrainResult:
+        if losses is not None and self.reported_step != self.step:
+            self._report(losses)
+        if reason == "time_budget" and self.config.steps is None:
+            self.config = replace(self.config, steps=self.step)  # there was no time for a plan
+        average = self.optimisation.networks.average
+        finding = self.collapse.find(average, self.config, self.step)
+        if finding and reason != "asked":
+            raise collapsed(finding, self.config, self.step)
+        self._save(reason)
+        return TrainResult(
+            step=self.step,
+            config=self.config,
+            stopped_because=reason,
+            seconds=self.clock.seconds,
+            collapse=finding,
+        )
 
     def _tell(self, losses: StepLosses) -> None:
         now = time.monotonic()
         if now - self.reported >= self.options.progress_seconds:
             self.reported = now
             self._report(losses)
-        is_last = self.step == self.config.steps  # the end saves its own
-        if now - self.saved >= self.options.checkpoint_seconds and not is_last:
-            _check_finite(losses, self.step)
-            self.hooks.save_checkpoint(self._checkpoint(None))
-            self.saved = time.monotonic()
 
     def _report(self, losses: StepLosses) -> None:
         self.reported_step = self.step
-        speed = len(self.step_seconds) / max(sum(self.step_seconds), 1e-9)
+        speed = self.planner.steps_per_second
         total = self.config.steps or 0
         self.hooks.on_progress(
             Progress(
@@ -204,49 +220,16 @@ class _Run:
             )
         )
 
-    def _checkpoint(self, stopped_because: str | None) -> Checkpoint:
-        nets = self.optimisation.networks
-        modules = {
-            "generator": nets.generator,
-            "average": nets.average,
-            "discriminator": nets.discriminator,
-        }
-        tensors = {
-            f"{prefix}.{name}": value
-            for prefix, module in modules.items()
-            for name, value in module.state_dict().items()
-        }
-        tensors |= optimiser_tensors(nets.adam_generator, "adam_generator")
-        tensors |= optimiser_tensors(nets.adam_discriminator, "adam_discriminator")
+    def _save(self, stopped_because: str | None) -> None:
         extra = {
-            "seconds": self._seconds(),
+            "seconds": self.clock.seconds,
+            "warm_up_seconds": self.clock.warm_up_seconds,
             "stopped_because": stopped_because,
             "threads": torch.get_num_threads(),
+            "rollbacks": [asdict(rollback) for rollback in self.guard.rollbacks],
+            "bad_checks": self.collapse.bad_checks,
         }
-        return Checkpoint(step=self.step, config=self.config, tensors=tensors, extra=extra)
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        nets = self.optimisation.networks
-        try:
-            nets.generator.load_state_dict(checkpoint.part("generator"))
-            nets.average.load_state_dict(checkpoint.part("average"))
-            nets.discriminator.load_state_dict(checkpoint.part("discriminator"))
-            load_optimiser(nets.adam_generator, checkpoint.part("adam_generator"))
-            load_optimiser(nets.adam_discriminator, checkpoint.part("adam_discriminator"))
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                "the checkpoint does not fit this pair",
-                hint="Resume with the pair that the checkpoint was trained on.",
-            ) from error
-        self.step = checkpoint.step
-        self.seconds_before = float(checkpoint.extra["seconds"])
-
-
-def _check_finite(losses: StepLosses, step: int) -> None:
-    values = losses.to_floats()
-    if not all(torch.isfinite(torch.tensor(v)) for v in values.values()):
-        raise TrainingError(
-            f"a loss is no longer finite at step {step}: {values}",
-            hint="Try another seed; if it happens again, please report the pair.",
-            code="diverged",
-        )
+        tensors = state_tensors(self.optimisation.networks)
+        checkpoint = Checkpoint(step=self.step, config=self.config, tensors=tensors, extra=extra)
+        self.hooks.save_checkpoint(checkpoint)
+        self.saved = time.monotonic()

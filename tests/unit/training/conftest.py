@@ -12,7 +12,7 @@ from osmis_core.data.pair import WITHOUT_MASK, Pair
 from osmis_core.data.plan import TrainingOptions, plan_training
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import TrainingConfig, config_from_plan
-from osmis_core.training.hooks import Progress
+from osmis_core.training.hooks import Progress, TrainingWarning
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scene() -> Pair:
     """Two bright squares on a dark gradient, 48×64 pixels."""
     rng = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def scene() -> Pair:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def image_alone(scene: Pair) -> Pair:
     """The scene without its mask."""
     return replace(
@@ -52,7 +52,7 @@ def image_alone(scene: Pair) -> Pair:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config(scene: Pair, image_alone: Pair) -> Callable[..., TrainingConfig]:
     def make(
         method: str, iterations: int, *, supervision: str = "mca", **overrides: object
@@ -66,7 +66,7 @@ def make_config(scene: Pair, image_alone: Pair) -> Callable[..., TrainingConfig]
         )
         pair = image_alone if supervision == "none" else scene
         plan = plan_training(pair, options, has_gpu=False)
-        return config_from_plan(pair, plan, batch_size=2, **overrides)
+        return config_from_plan(pair, plan, **{"batch_size": 2, **overrides})
 
     return make
 
@@ -79,6 +79,7 @@ class Recorder:
     stop_at: int | None = None
     progress: list[Progress] = field(default_factory=list)
     checkpoints: list[Path] = field(default_factory=list)
+    warnings: list[TrainingWarning] = field(default_factory=list)
     asked: int = 0
 
     def on_progress(self, progress: Progress) -> None:
@@ -92,6 +93,9 @@ class Recorder:
         path = self.folder / f"{len(self.checkpoints)}-{checkpoint.step}.safetensors"
         checkpoint.write(path)
         self.checkpoints.append(path)
+
+    def on_warning(self, warning: TrainingWarning) -> None:
+        self.warnings.append(warning)
 
 
 @pytest.fixture

@@ -16,32 +16,12 @@ from osmis_core.generation import Sampler
 from osmis_core.training.checkpoint import SCHEMA_VERSION, Checkpoint
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay
+from osmis_core.training.health import MAX_ROLLBACKS
 from osmis_core.training.trainer import RunOptions, train
 
 MakeConfig = Callable[..., TrainingConfig]
 OFTEN = RunOptions(device="cpu", progress_seconds=0.0, checkpoint_seconds=0.0)
 SELDOM = RunOptions(device="cpu", progress_seconds=60.0, checkpoint_seconds=600.0)
-
-
-@pytest.mark.parametrize("method", ["projected", "osmis"])
-def test_a_stopped_training_goes_on_as_if_it_had_not_been(
-    method: str, scene: Pair, make_config: MakeConfig, recorder: Any, tmp_path: Path
-) -> None:
-    """The state after 6 steps is the same bit for bit, in one run or in two."""
-    config = make_config(method, 6)
-    train(scene, config, recorder, options=SELDOM)
-    whole = Checkpoint.read(recorder.checkpoints[-1])
-    halves = type(recorder)(tmp_path / "halves", stop_at=3)
-    halves.folder.mkdir()
-    result = train(scene, config, halves, options=SELDOM)
-    assert (result.step, result.stopped_because) == (3, "asked")
-    halves.stop_at = None
-    result = train(scene, config, halves, resume=halves.checkpoints[-1], options=SELDOM)
-    assert (result.step, result.stopped_because) == (6, "completed")
-    resumed = Checkpoint.read(halves.checkpoints[-1])
-    assert whole.tensors.keys() == resumed.tensors.keys()
-    for name, tensor in whole.tensors.items():
-        assert torch.equal(tensor, resumed.tensors[name]), name
 
 
 def test_training_changes_both_networks_and_moves_the_average_after_them(
@@ -72,11 +52,13 @@ def test_hooks_hear_of_every_step_with_finite_losses(
 def test_a_time_budget_becomes_planned_steps(
     scene: Pair, make_config: MakeConfig, recorder: Any
 ) -> None:
-    config = replace(make_config("projected", 1), steps=None, budget_seconds=20.0)
+    # osmis: the other method makes blank pictures of this scene in its first hundred steps
+    config = make_config("osmis", 1, mask_sampling_share=0.3)
+    config = replace(config, steps=None, budget_seconds=12.0)
     result = train(scene, config, recorder, options=OFTEN)
     assert result.config.steps is not None
     assert result.step <= result.config.steps
-    assert result.seconds < 20.0 * 1.25 + 10
+    assert result.seconds < 12.0 * 1.25 + 10
     stored = Checkpoint.read(recorder.checkpoints[-1]).config
     assert stored == result.config
     assert stored.mask_sampling_steps == round(0.3 * result.config.steps)
@@ -122,6 +104,7 @@ def test_losses_that_are_not_finite_end_the_training_with_a_hint(
         train(scene, config, recorder, options=SELDOM)
     assert caught.value.code == "diverged"
     assert caught.value.hint
+    assert len(recorder.warnings) == MAX_ROLLBACKS
 
 
 @pytest.mark.parametrize("method", ["projected", "osmis"])

@@ -1,0 +1,117 @@
+"""Notices that a training makes nothing: blank pictures, one picture, or masks of one class.
+
+Only what is truly degenerate counts, since ugly is a matter of steps: a picture counts as blank
+when it varies by less than half a grey level, and an untrained generator's vary by 25 times that.
+Blank pictures are of no use after however few steps. Pictures that are all alike and masks of one
+class are passed through by many a training that turns out well, so they count from step 300 on.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from osmis_core.errors import TrainingError
+from osmis_core.models.generator import Generator, draw_latents
+from osmis_core.training.config import TrainingConfig
+
+SAMPLES = 8
+BLANK_STD = 1 / 255
+"""Half a grey level, for images in [−1, 1]."""
+LEARNED_FROM_STEP = 300
+CHECK_STEPS = 100
+CHECK_SHARE = 0.05
+"""Of the planned steps between two checks, if that is more than ``CHECK_STEPS``."""
+BAD_CHECKS = 3
+LATENT_SEED = 2**62
+"""Samples that neither training nor a user's set is made of, the same in every check."""
+
+
+class CollapseWatch:
+    """Looks at samples of the averaged generator now and then, and at the end.
+
+    A collapse often passes, so one bad look ends nothing: ``BAD_CHECKS`` in a row do, in the second
+    half of the run and past the mask phase, or one at the end.
+
+    Args:
+        source: image (3, H, W) in [−1, 1] and one-hot mask (K, H, W) at training size; samples are
+            not asked for more variation than it has.
+        bad_checks: in a row, so far, if a training resumes.
+    """
+
+    def __init__(self, source: tuple[Tensor, Tensor], bad_checks: int = 0) -> None:
+        image_CHW, mask_KHW = source
+        self.bad_checks = bad_checks
+        self._has_picture = not _is_blank(image_CHW[None])
+        self._has_classes = int((mask_KHW.sum((1, 2)) > 0).sum()) > 1
+
+    def check(self, average: Generator, config: TrainingConfig, step: int) -> None:
+        """Looks, where it's time to.
+
+        Raises:
+            TrainingError: ``collapsed``, and that for some time.
+        """
+        if not self._is_time(config, step):
+            return
+        finding = self.find(average, config, step)
+        self.bad_checks = self.bad_checks + 1 if finding else 0
+        if finding and self.bad_checks >= BAD_CHECKS:
+            raise collapsed(finding, config, step)
+
+    def find(self, average: Generator, config: TrainingConfig, step: int) -> str | None:
+        """What is wrong with the samples after ``step`` steps; None: nothing."""
+        images, masks = zip(*_sample(average, config), strict=True)
+        learned = step >= LEARNED_FROM_STEP
+        return self.judge(torch.cat(images), torch.cat(masks), learned=learned)
+
+    def judge(self, image_BCHW: Tensor, mask_BHW: Tensor, *, learned: bool) -> str | None:
+        """What is wrong with these pairs; None: nothing.
+
+        Args:
+            image_BCHW: in [−1, 1].
+            mask_BHW: class indices.
+            learned: whether there were steps enough to expect more than pictures.
+        """
+        if self._has_picture and _is_blank(image_BCHW):
+            return "every picture is one flat colour"
+        if not learned:
+            return None
+        if self._has_picture and float(image_BCHW.std(0).mean()) < BLANK_STD:
+            return "all pictures are the same"
+        if self._has_classes and bool((mask_BHW == mask_BHW.flatten()[0]).all()):
+            return "every mask is of one class only"
+        return None
+
+    @staticmethod
+    def _is_time(config: TrainingConfig, step: int) -> bool:
+        if config.steps is None or step < max(config.mask_sampling_steps, config.steps / 2):
+            return False
+        return step % max(CHECK_STEPS, round(CHECK_SHARE * config.steps)) == 0
+
+
+def collapsed(finding: str, config: TrainingConfig, step: int) -> TrainingError:
+    """The error that ends such a training."""
+    ways = "Try another seed, or train longer"
+    if config.method == "osmis":
+        ways += "; method=projected learns in far fewer steps"
+    return TrainingError(
+        f"the training has collapsed: after step {step}, {finding}",
+        hint=f"{ways}.",
+        code="collapsed",
+    )
+
+
+@torch.no_grad()
+def _sample(average: Generator, config: TrainingConfig) -> list[tuple[Tensor, Tensor]]:
+    """Images (B, 3, H, W) and class indices (B, H, W), in batches no larger than training's."""
+    device = next(average.parameters()).device
+    made = []
+    for start in range(0, SAMPLES, config.batch_size):
+        chosen = range(start, min(start + config.batch_size, SAMPLES))
+        output = average(draw_latents(config.generator, LATENT_SEED, chosen).to(device))
+        made.append((output.images_BCHW[-1], output.mask_BKHW.argmax(1)))
+    return made
+
+
+def _is_blank(image_BCHW: Tensor) -> bool:
+    return float(image_BCHW.flatten(2).std(2).max()) < BLANK_STD

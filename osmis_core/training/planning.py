@@ -1,0 +1,117 @@
+"""From a time budget to planned steps: the clock, and the plan that follows the machine's speed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from dataclasses import replace
+
+from osmis_core.training.config import TrainingConfig
+
+CALIBRATION_STEPS = 24
+CALIBRATION_SHARE = 0.25
+"""Of the budget: where steps are slow, the plan is made from as many as fit in here."""
+RECENT_STEPS = 10
+REPLAN_STEPS = 50
+OVERRUN = 1.25
+"""A training stops at this multiple of its time budget, should the machine have slowed down."""
+
+
+class Clock:
+    """How long a training takes, over all its runs.
+
+    The first step of every run is warm-up: it loads, compiles and fills the pool of views, and
+    says nothing of the speed. It's training time, but it's not taken off the budget; else a slow
+    start would leave a plan of no steps.
+
+    Args:
+        seconds: of earlier runs.
+        warm_up_seconds: of them, warm-up.
+    """
+
+    def __init__(self, seconds: float = 0.0, warm_up_seconds: float = 0.0) -> None:
+        self.warm_up_seconds = warm_up_seconds
+        self._before = seconds
+        self._started = time.monotonic()
+
+    def end_warm_up(self) -> None:
+        """Called after a run's first step."""
+        self.warm_up_seconds += time.monotonic() - self._started
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self._before + time.monotonic() - self._started
+
+    @property
+    def spent_seconds(self) -> float:
+        """What counts against the budget."""
+        return self.seconds - self.warm_up_seconds
+
+
+class StepPlanner:
+    """Turns the time budget into steps, once the speed is known.
+
+    The plan follows the machine's speed until the mask phase ends, since the first steps may have
+    met a busy machine; from then on it stands. Speeds are medians over steps of this run, so that
+    single slow steps decide nothing, and a resumed run needs as many steps of its own as a new one
+    before it touches the plan.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._steps_run = 0
+        self._first_seconds = 0.0
+        self._step_seconds: deque[float] = deque(maxlen=REPLAN_STEPS)
+
+    @property
+    def steps_per_second(self) -> float:
+        """Over the last steps, warm-up left out where there are others."""
+        timed = self._step_seconds or [self._first_seconds]
+        return len(timed) / max(sum(timed), 1e-9)
+
+    def is_over_budget(self, config: TrainingConfig) -> bool:
+        """Whether far more than the budget is spent."""
+        budget = config.budget_seconds
+        return budget is not None and self._clock.spent_seconds > OVERRUN * budget
+
+    def after_step(
+        self, config: TrainingConfig, step: int, seconds: float, *, settled: bool
+    ) -> TrainingConfig:
+        """The plan after one more step of ``seconds``; ``step`` are done in all.
+
+        Args:
+            config: with the plan so far.
+            step: steps done, earlier runs included.
+            seconds: that the last one took.
+            settled: whether the number of threads is chosen.
+        """
+        self._steps_run += 1
+        if self._steps_run == 1:
+            self._first_seconds = seconds
+            self._clock.end_warm_up()
+        else:
+            self._step_seconds.append(seconds)
+        budget, planned = config.budget_seconds, config.steps
+        if budget is None:
+            return config
+        spent = self._clock.spent_seconds
+        if planned is None and self._is_calibrated(spent / budget, settled=settled):
+            typical = statistics.median(list(self._step_seconds)[-RECENT_STEPS:])
+            return replace(config, steps=step + max(1, int((budget - spent) / typical)))
+        if planned is None or not self._is_time_to_revise(step):
+            return config
+        if step >= config.mask_sampling_steps or spent >= config.mask_sampling_share * budget:
+            return config
+        steps = step + max(1, int((budget - spent) / statistics.median(self._step_seconds)))
+        if config.mask_sampling_share * steps <= step:
+            return config  # a slow moment must not end the mask phase
+        return replace(config, steps=steps)
+
+    def _is_calibrated(self, spent_share: float, *, settled: bool) -> bool:
+        enough = settled and self._steps_run >= CALIBRATION_STEPS
+        return enough or (self._steps_run > 1 and spent_share >= CALIBRATION_SHARE)
+
+    def _is_time_to_revise(self, step: int) -> bool:
+        return step % REPLAN_STEPS == 0 and self._steps_run >= REPLAN_STEPS

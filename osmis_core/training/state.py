@@ -1,0 +1,58 @@
+"""The whole state of a training's networks, as named tensors: read it, put it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from osmis_core.errors import CheckpointError
+from osmis_core.training.checkpoint import load_optimiser, optimiser_tensors, part_of
+from osmis_core.training.step import Networks
+
+
+def state_tensors(networks: Networks) -> dict[str, Tensor]:
+    """Weights, singular vectors, average and both Adams: all that the next step depends on.
+
+    There is no random state: every draw is a function of the seed and the step. The tensors are
+    the networks' own; whoever keeps them beyond the next step copies them.
+    """
+    modules = {
+        "generator": networks.generator,
+        "average": networks.average,
+        "discriminator": networks.discriminator,
+    }
+    tensors = {
+        f"{prefix}.{name}": value
+        for prefix, module in modules.items()
+        for name, value in module.state_dict().items()
+    }
+    tensors |= optimiser_tensors(networks.adam_generator, "adam_generator")
+    tensors |= optimiser_tensors(networks.adam_discriminator, "adam_discriminator")
+    return tensors
+
+
+def load_state(networks: Networks, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of ``state_tensors``, in place; learning rates stay as they are.
+
+    Raises:
+        CheckpointError: the tensors are of other networks.
+    """
+    try:
+        networks.generator.load_state_dict(part_of(tensors, "generator"))
+        networks.average.load_state_dict(part_of(tensors, "average"))
+        networks.discriminator.load_state_dict(part_of(tensors, "discriminator"))
+        load_optimiser(networks.adam_generator, part_of(tensors, "adam_generator"))
+        load_optimiser(networks.adam_discriminator, part_of(tensors, "adam_discriminator"))
+    except (RuntimeError, ValueError, KeyError, IndexError) as error:
+        raise CheckpointError(
+            "the checkpoint does not fit this pair",
+            hint="Resume with the pair that the checkpoint was trained on.",
+        ) from error
+
+
+def set_learning_rate(networks: Networks, rate: float) -> None:
+    """Of both optimisers, from the next step on."""
+    for optimiser in (networks.adam_generator, networks.adam_discriminator):
+        for group in optimiser.param_groups:
+            group["lr"] = rate

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from osmis_core.data.pair import Pair
+from osmis_core.training import planning
+from osmis_core.training.checkpoint import Checkpoint
+from osmis_core.training.config import TrainingConfig
+from osmis_core.training.planning import CALIBRATION_STEPS, Clock, StepPlanner
+from osmis_core.training.step import Optimisation
+from osmis_core.training.trainer import RunOptions, train
+
+MakeConfig = Callable[..., TrainingConfig]
+BUDGET, STEP = 180.0, 0.2
+
+
+class Machine:
+    """Steps on a clock of their own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(planning.time, "monotonic", lambda: self.now)
+
+    def run(
+        self, planner: StepPlanner, config: TrainingConfig, steps: range, seconds: float = STEP
+    ) -> TrainingConfig:
+        for step in steps:
+            self.now += seconds
+            config = planner.after_step(config, step, seconds, settled=True)
+        return config
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+@pytest.fixture
+def unplanned(make_config: MakeConfig) -> TrainingConfig:
+    return replace(make_config("projected", 1), steps=None, budget_seconds=BUDGET)
+
+
+def test_the_budget_becomes_steps_after_the_calibration(
+    machine: Machine, unplanned: TrainingConfig
+) -> None:
+    planner = StepPlanner(Clock())
+    config = machine.run(planner, unplanned, range(1, CALIBRATION_STEPS))
+    assert config.steps is None
+    config = machine.run(planner, config, range(CALIBRATION_STEPS, CALIBRATION_STEPS + 1))
+    assert config.steps == pytest.approx(BUDGET / STEP, abs=2)
+
+
+def test_a_slow_start_is_not_taken_off_the_budget(
+    machine: Machine, unplanned: TrainingConfig
+) -> None:
+    """Loading and compiling may take longer than a short budget."""
+    clock = Clock()
+    planner = StepPlanner(clock)
+    config = machine.run(planner, unplanned, range(1, 2), 2 * BUDGET)
+    assert not planner.is_over_budget(config)
+    config = machine.run(planner, config, range(2, 100))
+    assert config.steps == pytest.approx(BUDGET / STEP, abs=2)
+    assert clock.seconds == pytest.approx(2 * BUDGET + 98 * STEP)
+    assert clock.spent_seconds == pytest.approx(98 * STEP)
+
+
+def test_slow_steps_get_a_plan_too(machine: Machine, unplanned: TrainingConfig) -> None:
+    """Without one the mask phase would not end before the budget does."""
+    planner = StepPlanner(Clock())
+    config = machine.run(planner, unplanned, range(1, 5), BUDGET / 12)
+    assert config.steps == 1 + 12
+    assert machine.run(planner, config, range(5, 13), BUDGET / 12) == config
+
+
+@pytest.mark.parametrize("resumed_at", [3, 49, 50, 99])
+def test_a_slow_first_step_after_a_resume_leaves_the_plan_as_it_is(
+    resumed_at: int, machine: Machine, unplanned: TrainingConfig
+) -> None:
+    planned = replace(unplanned, steps=900)
+    planner = StepPlanner(Clock(resumed_at * STEP + 1.0, 1.0))
+    config = machine.run(planner, planned, range(resumed_at + 1, resumed_at + 2), 60.0)
+    assert config == planned
+    config = machine.run(planner, config, range(resumed_at + 2, 251))
+    assert config.steps == pytest.approx(900, abs=3)
+
+
+def test_a_resumed_training_without_a_plan_calibrates_itself(
+    machine: Machine, unplanned: TrainingConfig
+) -> None:
+    planner = StepPlanner(Clock(20 * STEP))
+    config = machine.run(planner, unplanned, range(21, 22), 40.0)
+    config = machine.run(planner, config, range(22, 20 + CALIBRATION_STEPS))
+    assert config.steps is None
+    config = machine.run(planner, config, range(20 + CALIBRATION_STEPS, 100))
+    assert config.steps == pytest.approx(BUDGET / STEP, abs=3)
+
+
+def test_the_plan_follows_the_machine_until_the_mask_phase_ends(
+    machine: Machine, unplanned: TrainingConfig
+) -> None:
+    planner = StepPlanner(Clock())
+    config = machine.run(planner, unplanned, range(1, CALIBRATION_STEPS + 1), 4 * STEP)
+    assert config.steps == pytest.approx(BUDGET / (4 * STEP), abs=3)
+    config = machine.run(planner, config, range(CALIBRATION_STEPS + 1, 101))
+    assert config.steps is not None
+    assert config.steps > 700
+    settled = machine.run(planner, config, range(101, 251))
+    later = machine.run(planner, settled, range(251, 401), 10 * STEP)
+    assert later == settled
+
+
+def test_the_plan_survives_a_resume_at_step_49_with_a_slow_first_step(
+    monkeypatch: pytest.MonkeyPatch, scene: Pair, make_config: MakeConfig, recorder: Any
+) -> None:
+    """The same through the trainer, whose steps are replaced by waiting."""
+    real = Optimisation.run
+    waits = iter([0.0])
+
+    def wait(optimisation: Optimisation, step: int) -> Any:
+        nonlocal losses
+        if losses is None:
+            losses = real(optimisation, step)
+        now[0] += next(waits, 0.5)
+        return losses
+
+    losses: Any = None
+    now = [0.0]
+    monkeypatch.setattr(planning.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Optimisation, "run", wait)
+    config = replace(make_config("osmis", 1), steps=None, budget_seconds=200.0)
+    recorder.stop_at = 49
+    seldom = RunOptions(device="cpu", threads=1, checkpoint_seconds=1e9)
+    result = train(scene, config, recorder, options=seldom)
+    assert (result.step, result.config.steps) == (49, 401)
+    waits = iter([90.0])
+    recorder.stop_at = 49 + 60
+    result = train(scene, config, recorder, resume=recorder.checkpoints[-1], options=seldom)
+    assert result.step == 109
+    assert result.config.steps == pytest.approx(401, abs=3)
+    extra = Checkpoint.read(recorder.checkpoints[-1]).extra
+    assert extra["warm_up_seconds"] == pytest.approx(90.0)
+    assert extra["seconds"] == pytest.approx(48 * 0.5 + 90.0 + 59 * 0.5)
