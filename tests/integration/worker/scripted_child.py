@@ -3,7 +3,8 @@
 The script stands in the plan: ``steps`` to do, ``step_seconds`` each, a checkpoint every
 ``checkpoint_every`` steps, and what goes wrong: ``die_at`` (SIGKILL itself), ``fail_at`` (says a
 failure), ``hang_at``, ``memory_at``, ``crash_at`` (exit 1), each only while the file ``trouble``
-beside the data exists, which it removes first where ``once`` is set.
+beside the data exists, which it removes first where ``once`` is set. ``warn``: a code that it
+warns of before its first step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs.record import Engine, Phase, Progress
+from jobs.record import Engine, JobWarning, Phase, Progress
 from worker.child import Supervised, supervised
 from worker.protocol import (
     Assignment,
@@ -29,6 +30,7 @@ from worker.protocol import (
     SampledReport,
     StoppedReport,
     TrainedReport,
+    WarningReport,
 )
 
 
@@ -51,6 +53,8 @@ def _train(assignment: Assignment, script: dict[str, Any], link: Supervised) -> 
     if assignment.checkpoint is not None:
         step = int((assignment.folder / assignment.checkpoint).read_text())
     _log(script, f"train from {step}{' smaller' if assignment.smaller else ''}")
+    if "warn" in script:
+        link.say(WarningReport(warning=JobWarning(code=script["warn"], detail="as told")))
     while step < script["steps"] and not link.is_finishing:
         if link.is_stopping:
             _checkpoint(assignment, link, step)

@@ -92,6 +92,15 @@ def test_wrong_input_fails_at_once_with_its_code_and_hint(bench, run: Run) -> No
     assert job.strikes == 0
 
 
+def test_what_the_training_warns_of_is_on_the_job_once(bench, run: Run) -> None:
+    """A resumed training says again what has happened to it."""
+    trouble = {"trouble": bench.trouble("segfault"), "trouble_at": 25, "step_seconds": 0.05}
+    job = run(bench.post(warn="rolled_back", **trouble))
+
+    assert bench.log()[:2] == ["train from 0", "train from 20"]
+    assert [w.code for w in job.warnings] == ["rolled_back"]
+
+
 def test_out_of_memory_once_goes_on_smaller_and_says_so(bench, run: Run) -> None:
     job = run(bench.post(trouble=bench.trouble("memory"), trouble_at=25, step_seconds=0.05))
 

@@ -1,0 +1,113 @@
+"""What the child tells of a real, tiny training in which something goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from osmis_core.data.plan import TrainingOptions, plan_training
+from osmis_core.data.reader import read_pair
+from osmis_core.data.storage import save_normalised
+from osmis_core.errors import TrainingError
+from osmis_core.training import health
+from osmis_core.training.checkpoint import Checkpoint
+from osmis_core.training.step import Optimisation, StepLosses
+from worker.child_work import train
+from worker.protocol import (
+    Assignment,
+    CheckpointReport,
+    PreviewReport,
+    ProgressReport,
+    Report,
+    TrainedReport,
+    WarningReport,
+)
+
+COINS = Path(__file__).parents[3] / "examples" / "coins"
+
+
+@dataclass
+class Link:
+    """The supervisor's end, which asks to finish at a step."""
+
+    finish_at: int | None = None
+    reports: list[Report] = field(default_factory=list)
+    is_stopping: bool = False
+
+    def say(self, report: Report) -> None:
+        self.reports.append(report)
+
+    @property
+    def is_finishing(self) -> bool:
+        steps = [r.progress.step for r in self.reports if isinstance(r, ProgressReport)]
+        return self.finish_at is not None and max(steps, default=0) >= self.finish_at
+
+    def of(self, kind: type) -> list:
+        return [report for report in self.reports if isinstance(report, kind)]
+
+
+@pytest.fixture
+def assignment(tmp_path: Path) -> Assignment:
+    pair = read_pair(COINS / "image.png", COINS / "mask.png")
+    save_normalised(pair, tmp_path)
+    options = TrainingOptions(method="osmis", iterations=6, max_size=48)
+    plan = plan_training(pair, options, has_gpu=False).to_dict()
+    return Assignment(
+        work="train", folder=tmp_path, plan=plan, device="cpu", checkpoint_seconds=0.001
+    )
+
+
+def test_a_rollback_is_a_warning_and_overwrites_no_checkpoint(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are keys in the object store, and what is published under a key never changes."""
+    real, spoiled = Optimisation.run, []
+
+    def run(optimisation: Optimisation, step: int) -> StepLosses:
+        losses = real(optimisation, step)
+        if step + 1 == 5 and not spoiled:
+            spoiled.append(step)
+            losses.generator.fill_(float("nan"))
+        return losses
+
+    monkeypatch.setattr(health, "SNAPSHOT_STEPS", 2)
+    monkeypatch.setattr(Optimisation, "run", run)
+    link = Link()
+    train(assignment, link)  # type: ignore[arg-type]
+    (said,) = link.of(WarningReport)
+    assert said.warning.code == "rolled_back"
+    assert said.warning.hint
+    *_, final = checkpoints = link.of(CheckpointReport)
+    # the last one is said twice: when it is written, and as the final one
+    files = [report.file for report in checkpoints[:-1]]
+    assert len(files) == len(set(files))
+    steps = [report.step for report in checkpoints[:-1]]
+    assert steps == [1, 2, 3, 4, 2, 3, 4, 5, 6]
+    for report in checkpoints:
+        assert Checkpoint.read(assignment.folder / report.file).step == report.step
+    previews = [report.file for report in link.of(PreviewReport)]
+    assert len(previews) == len(set(previews)) == len(files)
+    assert final.final
+    assert link.of(TrainedReport)
+
+
+def test_who_finishes_a_collapsed_training_gets_an_error(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Optimisation.run
+
+    def run(optimisation: Optimisation, step: int) -> StepLosses:
+        losses = real(optimisation, step)
+        average = optimisation.networks.average
+        with torch.no_grad():
+            average.rgb_heads[str(average.config.blocks - 1)].bias.fill_(-30.0)
+        return losses
+
+    monkeypatch.setattr(Optimisation, "run", run)
+    with pytest.raises(TrainingError) as caught:
+        train(assignment, Link(finish_at=1))  # type: ignore[arg-type]
+    assert caught.value.code == "collapsed"
+    assert caught.value.hint
