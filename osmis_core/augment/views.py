@@ -43,6 +43,8 @@ class ViewOptions:
         moved: the largest probability, drawn anew for each such view, that an object is moved.
         removed: probability that it is taken away (one object always stays).
         doubled: probability that it appears once more.
+        doubled_objects: expected number of doubled objects in a view, at least: where there are
+            few, a second one is what makes a layout new.
         vertical_std: of vertical moves, in image heights; horizontal ones go anywhere.
         scale_std_log2: of an object's size, log2.
         turn_std_degrees: of an object's rotation.
@@ -56,6 +58,7 @@ class ViewOptions:
     moved: float = 0.9
     removed: float = 0.12
     doubled: float = 0.15
+    doubled_objects: float = 0.45
     vertical_std: float = 0.15
     scale_std_log2: float = 0.3
     turn_std_degrees: float = 8.0
@@ -141,17 +144,23 @@ class LayoutViews:
         taken_HW = torch.zeros(self.height, self.width)
         order = rng.permutation(len(self.objects))
         move_probability = self.options.moved * max(rng.random(), 1 / len(self.objects))
-        placements: list[tuple[bool, _Object]] = []
+        double_probability = max(
+            self.options.doubled, min(1.0, self.options.doubled_objects / len(self.objects))
+        )
+        placements: list[tuple[bool, int, _Object]] = []
         for rank, i in enumerate(order):
             thing = self.objects[i]
+            copies = 1 + int(rng.random() < double_probability and not thing.is_cut)
             if rng.random() >= self.options.removed or rank == len(order) - 1:
                 moved = rng.random() < move_probability and not thing.is_cut
-                placements.append((moved, thing))
-            if rng.random() < self.options.doubled and not thing.is_cut:
-                placements.append((True, thing))
+                moved |= copies > 1 and _room_log2(thing, copies) < 0
+                placements.append((moved, copies, thing))
+            if copies > 1:
+                placements.append((True, copies, thing))
         # what stays is placed first, so that what moves can find room beside it
-        for moved, thing in sorted(placements, key=lambda placement: placement[0]):
-            self._place(thing, (image_CHW, mask_KHW, taken_HW), rng, moved=moved)
+        for moved, copies, thing in sorted(placements, key=lambda placement: placement[0]):
+            size_log2 = _room_log2(thing, copies) if moved else None
+            self._place(thing, (image_CHW, mask_KHW, taken_HW), rng, size_log2)
         if not mask_KHW[1:].any():
             return self.source
         return image_CHW, mask_KHW
@@ -161,16 +170,18 @@ class LayoutViews:
         thing: _Object,
         canvas: tuple[Tensor, Tensor, Tensor],
         rng: np.random.Generator,
-        *,
-        moved: bool,
+        size_log2: float | None,
     ) -> None:
-        """Puts an object on the canvas; a moved one only where it covers little of the others."""
-        if not moved:
+        """Puts an object on the canvas, in its place or, of about this size, where there is room.
+
+        One that would cover more than a little of the others everywhere is left out.
+        """
+        if size_log2 is None:
             _composite(thing, canvas, thing.top, thing.left)
             return
         posed = _pose(
             thing,
-            2 ** float(rng.normal(self._room_log2(thing), self.options.scale_std_log2)),
+            2 ** float(rng.normal(size_log2, self.options.scale_std_log2)),
             math.radians(float(rng.normal(0, self.options.turn_std_degrees))),
             mirrored=rng.random() < self.options.mirrored,
         )
@@ -184,10 +195,6 @@ class LayoutViews:
             if _covered(posed, canvas[2], round(top), round(left)) <= self.options.overlap:
                 _composite(posed, canvas, round(top), round(left))
                 return
-
-    def _room_log2(self, thing: _Object) -> float:
-        """Mean size change, log2: an object that fills the frame shrinks, so that it can move."""
-        return min(0.0, 0.5 * math.log2(ROOMY_SHARE / thing.box_share))
 
     def _frame(
         self, image_CHW: Tensor, mask_KHW: Tensor, rng: np.random.Generator
@@ -205,6 +212,11 @@ class LayoutViews:
         shares = F.interpolate(mask_KHW[window][None], size=size, mode="area")[0]
         hard = F.one_hot(shares.argmax(0), shares.shape[0]).permute(2, 0, 1).float()
         return image[0], hard * (shares.sum(0, keepdim=True) > 0.5)
+
+
+def _room_log2(thing: _Object, copies: int) -> float:
+    """Mean size change, log2: what fills the frame shrinks, so that it can move, or be two."""
+    return min(0.0, 0.5 * math.log2(ROOMY_SHARE / (copies * thing.box_share)))
 
 
 def _cut_out(image_CHW: Tensor, mask_KHW: Tensor, part_HW: Tensor) -> _Object:

@@ -104,6 +104,7 @@ class OsmisDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.memory_format = torch.channels_last
         supervision = supervision or MaskedContentAttention(
             config.class_count, masked_mean=config.masked_mean
         )
@@ -135,7 +136,7 @@ class OsmisDiscriminator(nn.Module):
 
     def perceive(self, images_BCHW: list[Tensor]) -> list[Tensor]:
         """The images themselves, coarsest first, laid out as convolutions like them."""
-        return [i.contiguous(memory_format=torch.channels_last) for i in images_BCHW]
+        return [i.contiguous(memory_format=self.memory_format) for i in images_BCHW]
 
     def judge(
         self,

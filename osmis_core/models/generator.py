@@ -117,6 +117,7 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
+        self.memory_format = torch.channels_last
         widths = [
             max(8, int(BASE_WIDTH * f * config.width_multiplier))
             for f in WIDTH_FACTORS[-config.blocks - 1 :]
@@ -139,7 +140,7 @@ class Generator(nn.Module):
 
     def forward(self, latent_BZhw: Tensor) -> GeneratorOutput:
         """Latents (B, 64, ·, ·) → images, soft mask and block features."""
-        x_BCHW = self.latent(latent_BZhw).contiguous(memory_format=torch.channels_last)
+        x_BCHW = self.latent(latent_BZhw).contiguous(memory_format=self.memory_format)
         images, features = [], []
         for i, block in enumerate(self.blocks):
             x_BCHW = block(x_BCHW)

@@ -57,6 +57,7 @@ class ProjectedDiscriminator(nn.Module):
         supervision = supervision or MaskedContentAttention(class_count, masked_mean=True)
         mask_channels = class_count + 1 if supervision.sees_layouts else 0
         self.register_buffer("source_area_K", source_area_K)
+        self.memory_format = torch.channels_last
         self.features = EfficientNetLite0Features()
         self.mixers = nn.ModuleList(
             nn.Conv2d(c, m, 1) for c, m in zip(FEATURE_CHANNELS, MIXED_CHANNELS, strict=True)
@@ -101,7 +102,7 @@ class ProjectedDiscriminator(nn.Module):
         image_BCHW = images_BCHW[-1]
         if min(image_BCHW.shape[2:]) < ENLARGED_BELOW_PX:
             image_BCHW = F.interpolate(image_BCHW, scale_factor=2, mode="bilinear")
-        image_BCHW = image_BCHW.contiguous(memory_format=torch.channels_last)
+        image_BCHW = image_BCHW.contiguous(memory_format=self.memory_format)
         maps = self.features(image_BCHW)
         return [mixer(f) for mixer, f in zip(self.mixers, maps, strict=True)]
 

@@ -1,7 +1,7 @@
 """One optimisation step: the generator against a frozen discriminator, then the discriminator.
 
-The generated pairs of the generator's step are shown, detached, to the discriminator too; for
-``projected`` so are their frozen features, which are computed once.
+Both learn from the same generated pairs, which the discriminator judges once: its weights do not
+change in between, so the generator's loss and its own start from the same decisions.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from osmis_core.augment.differentiable import (
 )
 from osmis_core.augment.features import FeatureAugmentation
 from osmis_core.data.pair import Pair
-from osmis_core.losses import adversarial_loss, class_weights, diversity_loss
+from osmis_core.losses import Side, adversarial_loss, class_weights, diversity_loss
 from osmis_core.models.discriminator import DiscriminatorConfig, OsmisDiscriminator
 from osmis_core.models.generator import Generator, GeneratorOutput, draw_latents
+from osmis_core.models.judgement import Judgement
 from osmis_core.models.projected import ProjectedDiscriminator
 from osmis_core.models.spectral import update_spectral_norms
 from osmis_core.models.straight_through import (
@@ -33,9 +34,9 @@ from osmis_core.models.straight_through import (
     straight_through,
 )
 from osmis_core.models.supervision.choice import osmis_supervision, projected_supervision
-from osmis_core.precision import has_fast_bfloat16
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay, update_ema
+from osmis_core.training.fast_paths import FastPaths
 from osmis_core.training.real_pairs import RealPairs, SourcePairs, ViewPairs, source_tensors
 from osmis_core.training.seeds import stream
 
@@ -85,11 +86,6 @@ class Networks:
             self.trainable, config.learning_rate, config.betas, fused=True
         )
 
-    def freeze_discriminator(self, *, frozen: bool) -> None:
-        """Whether the discriminator's weights gather gradients."""
-        for parameter in self.trainable:
-            parameter.requires_grad_(not frozen)
-
 
 class Optimisation:
     """Runs optimisation steps on one pair.
@@ -98,15 +94,25 @@ class Optimisation:
         pair: the source.
         config: ``steps`` must be known for the mask phase; until then it counts as not over.
         device: where to compute.
+        fast: which of the faster ways are taken; those that suit the device if None.
     """
 
-    def __init__(self, pair: Pair, config: TrainingConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        config: TrainingConfig,
+        device: torch.device,
+        fast: FastPaths | None = None,
+    ) -> None:
         self.config = config
+        self.fast = fast or FastPaths.of(device)
         self.device = device
         source = source_tensors(pair, config.size)
         area_K = source[1].mean((1, 2))
         self.class_weights_K = class_weights(area_K, config.method).to(device)
         self.networks = Networks(config, area_K, device)
+        self.fast.prepare(self.networks.generator)
+        self.fast.prepare(self.networks.discriminator)
         self.augmentation = AugmentationOptions(
             probability=config.augmentation_probability,
             geometry=config.geometric_augmentation,
@@ -137,21 +143,29 @@ class Optimisation:
         """Step number ``step``, from 0; all randomness comes from the seed and the step."""
         rng = stream(self.config.seed, FAKE_STREAM, step)
         nets = self.networks
-        nets.freeze_discriminator(frozen=True)
         update_spectral_norms(nets.generator)
         update_spectral_norms(nets.discriminator)
         with self._autocast():
             percept, mask_BKHW, made = self._generate(step, rng)
-            judged = nets.discriminator.judge(percept, mask_BKHW)
-            fooled = adversarial_loss(judged, "generator", self.class_weights_K).total
             spread = -diversity_loss(made.features_BCHW)
+        shown = [x.detach().requires_grad_() for x in (*percept, mask_BKHW)]
+        judged = self._judge(shown)
+        fooled = self._loss(judged, "generator")
         nets.adam_generator.zero_grad(set_to_none=True)
-        torch.autograd.backward(fooled - self.config.diversity_weight * spread)
-        nets.adam_generator.step()
-        nets.freeze_discriminator(frozen=False)
-        real, fake = self._discriminate(
-            [p.detach() for p in percept], mask_BKHW.detach(), step, rng
+        gradients = self._gradients(fooled, shown)
+        taught = [
+            (x, gradient)
+            for x, gradient in zip((*percept, mask_BKHW), gradients, strict=True)
+            if gradient is not None and x.requires_grad
+        ]
+        torch.autograd.backward(
+            [*(x for x, _ in taught), -self.config.diversity_weight * spread],
+            [*(gradient for _, gradient in taught), None],
         )
+        nets.adam_generator.step()
+        if not self.fast.judged_once:
+            judged = self._judge(shown)
+        real, fake = self._discriminate(judged, step, rng)
         samples_seen = (step + 1) * self.config.batch_size
         decay = ema_decay(samples_seen, self.config.batch_size, self.config.ema_ramp)
         update_ema(nets.average, nets.generator, decay)
@@ -181,35 +195,43 @@ class Optimisation:
         percept = self.networks.discriminator.perceive(images)
         return percept, augment_mask(mask_BKHW, drawn), made
 
+    def _judge(self, shown: list[Tensor]) -> Judgement:
+        """Decisions on what was perceived of generated images, and on their masks, the last."""
+        with self._autocast():
+            return self.networks.discriminator.judge(shown[:-1], shown[-1])
+
+    def _loss(self, judged: Judgement, side: Side) -> Tensor:
+        with self._autocast():
+            return adversarial_loss(judged, side, self.class_weights_K).total
+
+    def _gradients(self, fooled: Tensor, shown: list[Tensor]) -> tuple[Tensor | None, ...]:
+        """Of the generator's loss in what the discriminator was shown; its weights get none."""
+        wanted = shown if self.fast.frozen else [*shown, *self.networks.trainable]
+        found = torch.autograd.grad(
+            fooled, wanted, retain_graph=self.fast.judged_once, allow_unused=True
+        )
+        return found[: len(shown)]
+
     def _discriminate(
-        self, fake_percept: list[Tensor], fake_mask_BKHW: Tensor, step: int, rng: torch.Generator
+        self, judged_fake: Judgement, step: int, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         nets, config = self.networks, self.config
+        nets.adam_discriminator.zero_grad(set_to_none=True)
+        fake = self._loss(judged_fake, "fake")
+        # one graph at a time: half the memory
+        torch.autograd.backward(fake, inputs=nets.trainable)
         augmentation = FeatureAugmentation(
             config.feature_augmentation_probability,
             rng,
             move_layout=config.layout_feature_augmentation,
         )
-        nets.adam_discriminator.zero_grad(set_to_none=True)
         with self._autocast():
             real_percept, real_mask_BKHW = self.real_pairs.batch(step)
-            real = adversarial_loss(
-                nets.discriminator.judge(real_percept, real_mask_BKHW, augmentation),
-                "real",
-                self.class_weights_K,
-            ).total
-        torch.autograd.backward(real)  # one graph at a time: half the memory
-        with self._autocast():
-            fake = adversarial_loss(
-                nets.discriminator.judge(fake_percept, fake_mask_BKHW),
-                "fake",
-                self.class_weights_K,
-            ).total
-        torch.autograd.backward(fake)
+            judged = nets.discriminator.judge(real_percept, real_mask_BKHW, augmentation)
+        real = self._loss(judged, "real")
+        torch.autograd.backward(real)
         nets.adam_discriminator.step()
         return real.detach(), fake.detach()
 
     def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device)
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast.bfloat16)

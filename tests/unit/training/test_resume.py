@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from osmis_core.data.pair import Pair
-from osmis_core.training import step as step_module
+from osmis_core.training import fast_paths
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.real_pairs import POOL_SIZE, ViewPairs
@@ -44,7 +44,7 @@ class Noisy(Recorder):
 @pytest.fixture(autouse=True, scope="module")
 def _float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_module, "has_fast_bfloat16", lambda _: False)
+        patch.setattr(fast_paths, "has_fast_bfloat16", lambda _: False)
         yield
 
 

@@ -1,0 +1,58 @@
+"""The ways in which a training step is made faster than the plain one, each a switch.
+
+None changes what is learned, except in the last digits; ``bench/step.py`` measures each alone and
+all together. What is chosen for GPUs has not been measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from osmis_core.precision import has_fast_bfloat16
+
+Compiled = Literal["no", "default", "reduce-overhead"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastPaths:
+    """What is on.
+
+    Attributes:
+        bfloat16: convolutions in mixed precision; spectral norms, softmax, losses and Adam stay
+            in float32.
+        channels_last: images and features are kept channel by channel for each pixel.
+        fused: a convolution and the change of resolution beside it are one (``resampling``).
+        frozen: the discriminator's weights gather no gradients in the generator's part.
+        judged_once: generated pairs are judged once for both networks' losses.
+        compiled: ``torch.compile`` of both networks; ``reduce-overhead`` uses CUDA graphs.
+    """
+
+    bfloat16: bool = True
+    channels_last: bool = True
+    fused: bool = True
+    frozen: bool = True
+    judged_once: bool = True
+    compiled: Compiled = "no"
+
+    @classmethod
+    def of(cls, device: torch.device) -> FastPaths:
+        """What suits a device."""
+        return cls(
+            bfloat16=has_fast_bfloat16(device),
+            compiled="default" if device.type == "cuda" else "no",
+        )
+
+    def prepare(self, network: nn.Module) -> None:
+        """Sets a network's own switches; it computes the same with any of them."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        for module in network.modules():
+            if hasattr(module, "fused"):
+                module.fused = self.fused  # type: ignore[assignment]
+            if hasattr(module, "memory_format"):
+                module.memory_format = layout  # type: ignore[assignment]
+        if self.compiled != "no":
+            network.compile(mode=self.compiled)
