@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from osmis_core.data.pair import Pair
-from osmis_core.data.plan import Method, Preset, TrainingOptions, plan_training
+from osmis_core.data.plan import TrainingOptions, plan_training
+from osmis_core.data.presets import Method, PresetName
 from osmis_core.training.config import config_from_plan
 from osmis_core.training.step import Optimisation
 
@@ -38,7 +39,7 @@ def example_pair(name: str, height: int, width: int, *, classes: int | None = No
 def optimisation_of(method: Method, height: int, width: int) -> Optimisation:
     """A training of this size, ready for its first step; two classes for ``osmis``."""
     pair = example_pair("coffee", height, width, classes=2 if method == "osmis" else None)
-    preset: Preset = "paper" if method == "osmis" else "standard"
+    preset: PresetName = "paper" if method == "osmis" else "standard"
     options = TrainingOptions(
         method=method, preset=preset, max_size=max(height, width), iterations=1000
     )

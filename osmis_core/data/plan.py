@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from osmis_core.data.pair import Notice, Pair
+from osmis_core.data.presets import PRESETS, Method, Preset, PresetName
 from osmis_core.data.size_plan import (
     ASPECT_TOLERANCE,
     MAX_SIDE_PX,
@@ -23,20 +24,13 @@ from osmis_core.data.supervision import (
 )
 from osmis_core.errors import OsmisError, PairError
 
-Method = Literal["projected", "osmis"]
-Preset = Literal["draft", "standard", "paper"]
-
-TRAINING_SECONDS: dict[Preset, float] = {"draft": 180.0, "standard": 600.0}
-COARSE_SHORTER_PX = 64
-PAPER_LONGEST_PX = 640
-PAPER_ITERATIONS = 100_000
-
 # Measured on two CPU cores with batches of 5; estimates only, the trainer calibrates itself.
 _STEP_SECONDS_PER_PX: dict[Method, float] = {"projected": 2.5e-5, "osmis": 3.0e-5}
 _GPU_SPEEDUP = 40.0
 _SAMPLE_SECONDS_PER_PX = 7e-6
 _DEFAULT_SET_SIZE = 100
 _START_SECONDS = 20.0
+TYPICAL_HW = (400, 600)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +51,7 @@ class TrainingOptions:
     """
 
     method: Method | None = None
-    preset: Preset = "standard"
+    preset: PresetName = "standard"
     max_size: int | None = None
     output_size: str = "native"
     iterations: int | None = None
@@ -88,7 +82,7 @@ class TrainingPlan:
     """
 
     method: Method
-    preset: Preset
+    preset: PresetName
     size: SizePlan
     output_h: int
     output_w: int
@@ -135,14 +129,14 @@ def plan_training(
             ``mask_not_used``.
     """
     _check_options(options)
-    is_paper = options.preset == "paper"
-    method: Method = options.method or ("osmis" if is_paper else "projected")
+    preset = PRESETS[options.preset]
+    method = options.method or preset.method
     check_supervision(pair, options.mask_supervision, method)
     size = plan_size(
         pair.height,
         pair.width,
-        longest_px=options.max_size or (PAPER_LONGEST_PX if is_paper else None),
-        shorter_px=None if is_paper else COARSE_SHORTER_PX,
+        longest_px=options.max_size or preset.longest_px,
+        shorter_px=preset.shorter_px,
     )
     check_low_level_blocks(options.low_level_blocks, method, size)
     notices = _size_notices(options, size)
@@ -172,7 +166,7 @@ def plan_training(
         notices=(*notices, *output_notices),
     )
     plan = replace(plan, estimated_seconds=estimate_seconds(plan, has_gpu=has_gpu))
-    if is_paper and not has_gpu and options.iterations is None and not options.allow_slow:
+    if preset.needs_gpu and not has_gpu and options.iterations is None and not options.allow_slow:
         raise _needs_gpu(plan)
     return plan
 
@@ -192,9 +186,26 @@ def estimate_seconds(plan: TrainingPlan, *, has_gpu: bool) -> float:
     return round(_START_SECONDS + (training or 0.0) + samples, 1)
 
 
+def typical_seconds(preset: Preset, *, has_gpu: bool) -> float:
+    """Estimated seconds of a whole job with a 600×400 image."""
+    size = plan_size(*TYPICAL_HW, longest_px=preset.longest_px, shorter_px=preset.shorter_px)
+    plan = TrainingPlan(
+        method=preset.method,
+        preset=preset.name,
+        size=size,
+        output_h=TYPICAL_HW[0],
+        output_w=TYPICAL_HW[1],
+        iterations=preset.iterations,
+        training_seconds=preset.training_seconds,
+        estimated_seconds=0.0,
+        seed=0,
+    )
+    return estimate_seconds(plan, has_gpu=has_gpu)
+
+
 def _check_options(options: TrainingOptions) -> None:
     problems = {
-        "preset": options.preset not in get_args(Preset),
+        "preset": options.preset not in PRESETS,
         "method": options.method is not None and options.method not in get_args(Method),
         "max_size": options.max_size is not None
         and not MIN_SIDE_PX <= options.max_size <= MAX_SIDE_PX,
@@ -223,9 +234,8 @@ def _length(options: TrainingOptions) -> tuple[int | None, float | None]:
         return options.iterations, None
     if options.max_runtime_seconds is not None:
         return None, float(options.max_runtime_seconds)
-    if options.preset == "paper":
-        return PAPER_ITERATIONS, None
-    return None, TRAINING_SECONDS[options.preset]
+    preset = PRESETS[options.preset]
+    return preset.iterations, preset.training_seconds
 
 
 def _size_notices(options: TrainingOptions, size: SizePlan) -> list[Notice]:

@@ -11,6 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
 from jobs.errors import JobsError
+from osmis_core.data.plan import typical_seconds
+from osmis_core.data.presets import PRESETS
 from service.context import ServicesDep
 from service.metrics import GatewayMetrics
 from service.problems import ProblemError, problem_response, problem_responses
@@ -40,6 +42,48 @@ class Version(BaseModel):
     version: str = Field(examples=["0.1.0"])
     api_version: str = Field(examples=["1"])
     python: str = Field(examples=["3.12.1"])
+
+
+class PresetView(BaseModel):
+    """One choice for ``preset``."""
+
+    name: str = Field(examples=["standard"])
+    summary: str
+    method: str = Field(examples=["projected"], description="Unless the job names another.")
+    training_seconds: float | None = Field(description="Time budget of the training.")
+    iterations: int | None = Field(description="Training steps, where no time budget decides.")
+    estimated_seconds: float = Field(
+        description="Estimate for a whole job here: a 600x400 image, its set of 100 included."
+    )
+    needs_gpu: bool
+    usable_here: bool = Field(description="False: refused with needs_gpu unless a length is given.")
+
+
+class PresetsView(BaseModel):
+    """All presets."""
+
+    items: list[PresetView]
+
+
+@router.get("/presets", summary="What do the presets do, and how long do they take here?")
+async def presets(services: ServicesDep) -> PresetsView:
+    """Presets set method, length and training size; ``POST /jobs`` takes one by name."""
+    has_gpu = services.has_gpu
+    return PresetsView(
+        items=[
+            PresetView(
+                name=preset.name,
+                summary=preset.summary,
+                method=preset.method,
+                training_seconds=preset.training_seconds,
+                iterations=preset.iterations,
+                estimated_seconds=typical_seconds(preset, has_gpu=has_gpu),
+                needs_gpu=preset.needs_gpu,
+                usable_here=has_gpu or not preset.needs_gpu,
+            )
+            for preset in PRESETS.values()
+        ]
+    )
 
 
 @router.get("/livez", summary="Is the process alive?", response_model=Alive)
