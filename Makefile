@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= onepair-demo
 PACKAGES := osmis_core jobs service worker cli
 
-.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-refinement bench-step constraints clean
+.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-gpu bench-refinement bench-step bench-switches constraints clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,12 @@ bench: bench-step bench-refinement bench-quality
 
 bench-step: setup  ## one training step beside the yardsticks, paired
 	$(BIN)/python -m bench.step
+
+bench-switches: setup  ## each fast path of the step, alone and without it
+	$(BIN)/python -m bench.step --switches
+
+bench-gpu: setup  ## the same on a GPU; says so where there is none
+	$(BIN)/python -m bench.step --switches --device cuda --row osmis-128x256 --row projected-64x96
 
 bench-refinement: setup
 	$(BIN)/python bench/refinement.py

@@ -12,6 +12,7 @@ from osmis_core.data.pair import Pair
 from osmis_core.data.plan import TrainingOptions, plan_training
 from osmis_core.data.presets import Method, PresetName
 from osmis_core.training.config import config_from_plan
+from osmis_core.training.fast_paths import FastPaths
 from osmis_core.training.step import Optimisation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +37,13 @@ def example_pair(name: str, height: int, width: int, *, classes: int | None = No
     )
 
 
-def optimisation_of(method: Method, height: int, width: int) -> Optimisation:
+def optimisation_of(
+    method: Method,
+    height: int,
+    width: int,
+    device: torch.device | None = None,
+    fast: FastPaths | None = None,
+) -> Optimisation:
     """A training of this size, ready for its first step; two classes for ``osmis``."""
     pair = example_pair("coffee", height, width, classes=2 if method == "osmis" else None)
     preset: PresetName = "paper" if method == "osmis" else "standard"
@@ -47,4 +54,4 @@ def optimisation_of(method: Method, height: int, width: int) -> Optimisation:
     trained = (plan.size.train_h, plan.size.train_w)
     if trained != (height, width):
         raise SystemExit(f"planned {trained} instead of {(height, width)}")
-    return Optimisation(pair, config_from_plan(pair, plan), torch.device("cpu"))
+    return Optimisation(pair, config_from_plan(pair, plan), device or torch.device("cpu"), fast)

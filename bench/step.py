@@ -2,6 +2,8 @@
 
     python -m bench.step                          # every row, three pairs of runs each
     python -m bench.step --row osmis-128x256 --pairs 5
+    python -m bench.step --switches                    # each fast path alone, and without each
+    python -m bench.step --switches --device cuda      # the same on a GPU, compiled ways too
 
 The published method is timed beside ``paper_step.py`` (the same layer shapes, done the plain way,
 without augmentation), the method on frozen features beside the prototype's training loop. Each run
@@ -28,6 +30,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 WARM_UP_STEPS = 3
+SWITCHES = ("bfloat16", "channels_last", "fused", "frozen", "judged_once")
+COMPILED = ("default", "reduce-overhead")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +57,30 @@ def main() -> None:
     parser.add_argument("--row", action="append", choices=sorted(ROWS))
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--switches", action="store_true", help="each fast path on and off")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--ours-only", choices=sorted(ROWS), help=argparse.SUPPRESS)
+    parser.add_argument("--fast", default=None, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.ours_only:
-        print(json.dumps(time_ours(ROWS[chosen.ours_only], chosen.threads)))
+        row = ROWS[chosen.ours_only]
+        fast = None if chosen.fast is None else json.loads(chosen.fast)
+        print(json.dumps(time_ours(row, chosen.threads, chosen.device, fast)))
         return
-    for name in chosen.row or ROWS:
-        compare(name, chosen.pairs, chosen.threads)
+    if chosen.device == "cuda" and not has_cuda():
+        raise SystemExit("no CUDA device here: nothing to measure")
+    for name in chosen.row or (["osmis-128x256"] if chosen.switches else ROWS):
+        if chosen.switches:
+            compare_switches(name, chosen.pairs, chosen.threads, chosen.device)
+        else:
+            compare(name, chosen.pairs, chosen.threads)
+
+
+def has_cuda() -> bool:
+    """Whether there is a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def compare(name: str, pairs: int, threads: int) -> None:
@@ -84,23 +105,55 @@ def compare(name: str, pairs: int, threads: int) -> None:
     print(json.dumps(report), flush=True)
 
 
-def time_ours(row: Row, threads: int) -> dict[str, Any]:
+def compare_switches(name: str, rounds: int, threads: int, device: str) -> None:
+    """Times a step with no fast path, each alone, all but each, and all; one after the other."""
+    paths: dict[str, bool | str] = dict.fromkeys(SWITCHES, True)
+    off: dict[str, bool | str] = dict.fromkeys(SWITCHES, False)
+    variants = {"none": off}
+    variants |= {f"only {switch}": off | {switch: True} for switch in SWITCHES}
+    variants |= {f"all but {switch}": paths | {switch: False} for switch in SWITCHES}
+    variants["all"] = paths
+    if device == "cuda":
+        variants |= {f"all, compiled {m}": paths | {"compiled": m} for m in COMPILED}
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
+    peak: dict[str, int] = {}
+    for _ in range(rounds):
+        for variant, fast in variants.items():
+            arguments = ["--ours-only", name, "--device", device, "--fast", json.dumps(fast)]
+            found = _child(["-m", "bench.step", *arguments], threads)
+            seconds[variant].append(found["seconds"])
+            peak[variant] = max(found["peak_mib"], peak.get(variant, 0))
+    for variant in variants:
+        pairs = zip(seconds["none"], seconds[variant], strict=True)
+        ratio = statistics.median(plain / fast for plain, fast in pairs)
+        line = {"row": name, "on": variant, "times_as_fast": round(ratio, 2)}
+        print(json.dumps(line | {"peak_mib": peak[variant]}), flush=True)
+
+
+def time_ours(
+    row: Row, threads: int, device: str = "cpu", fast: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Seconds of a step of ours, augmentation included; in a process of its own."""
     import torch
 
     from bench.setup import optimisation_of
+    from osmis_core.training.fast_paths import FastPaths
 
     torch.set_num_threads(threads)
-    optimisation = optimisation_of(row.method, row.height, row.width)
+    chosen = None if fast is None else FastPaths(**fast)
+    place = torch.device(device)
+    optimisation = optimisation_of(row.method, row.height, row.width, place, chosen)
     seconds = []
     for step in range(WARM_UP_STEPS + row.steps):
         began = time.perf_counter()
-        optimisation.run(step)
+        optimisation.run(step).to_floats()  # waits for the device
         seconds.append(time.perf_counter() - began)
+    on_host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    on_device = torch.cuda.max_memory_allocated() if place.type == "cuda" else 0
     return {
         # the mean, since every fifth step of ``projected`` also draws new views
         "seconds": round(statistics.mean(seconds[WARM_UP_STEPS:]), 4),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": on_device // 2**20 or on_host // 1024,
     }
 
 

@@ -1,0 +1,103 @@
+"""What the GPU's ways of training have to keep; skipped, showing nothing, without a CUDA device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.setup import example_pair
+from osmis_core.data.plan import TrainingOptions, plan_training
+from osmis_core.training.checkpoint import Checkpoint
+from osmis_core.training.config import TrainingConfig, config_from_plan
+from osmis_core.training.fast_paths import Compiled, FastPaths
+from osmis_core.training.hooks import Progress, TrainingWarning
+from osmis_core.training.step import Optimisation
+from osmis_core.training.trainer import RunOptions, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+PLAIN = FastPaths(
+    bfloat16=False, channels_last=False, fused=False, frozen=False, judged_once=False, compiled="no"
+)
+PAIR = example_pair("coffee", 64, 96)
+METHODS = ("projected", "osmis")
+MEMORY_BYTES = 6 * 2**30
+
+
+def config_of(method: str, iterations: int = 8) -> TrainingConfig:
+    options = TrainingOptions(method=method, iterations=iterations, max_size=96, allow_slow=True)
+    return config_from_plan(PAIR, plan_training(PAIR, options, has_gpu=True))
+
+
+def losses(method: str, fast: FastPaths, steps: int = 2) -> list[dict[str, float]]:
+    run = Optimisation(PAIR, config_of(method), torch.device("cuda"), fast)
+    return [run.run(step).to_floats() for step in range(steps)]
+
+
+class Keeper:
+    """Hooks that keep the last checkpoint and stop where asked."""
+
+    def __init__(self, path: Path, stop_at: int | None = None) -> None:
+        self.path, self.stop_at, self.step = path, stop_at, 0
+
+    def on_progress(self, progress: Progress) -> None:
+        self.step = progress.step
+
+    def on_warning(self, warning: TrainingWarning) -> None:
+        raise AssertionError(warning.detail)
+
+    def should_stop(self) -> bool:
+        return self.stop_at is not None and self.step >= self.stop_at
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        checkpoint.write(self.path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("switch", ["channels_last", "fused", "frozen", "judged_once"])
+def test_exact_paths_agree_with_the_plain_step(method: str, switch: str) -> None:
+    plain, fast = losses(method, PLAIN), losses(method, replace(PLAIN, **{switch: True}))
+    for a, b in zip(plain, fast, strict=True):
+        assert b == pytest.approx(a, rel=1e-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_starts_where_float32_does(method: str) -> None:
+    first = losses(method, PLAIN, 1)[0]
+    assert losses(method, replace(PLAIN, bfloat16=True), 1)[0] == pytest.approx(first, rel=5e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("compiled", ["default", "reduce-overhead"])
+def test_compiled_ways_agree(method: str, compiled: Compiled) -> None:
+    plain = losses(method, PLAIN)
+    for a, b in zip(plain, losses(method, replace(PLAIN, compiled=compiled)), strict=True):
+        assert b == pytest.approx(a, rel=1e-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_memory(method: str) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    losses(method, FastPaths.of(torch.device("cuda")))
+    assert torch.cuda.max_memory_allocated() < MEMORY_BYTES
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
+    method: str, tmp_path: Path
+) -> None:
+    options = RunOptions(device="cuda", fast=PLAIN, progress_seconds=0.0)
+    whole, halves = Keeper(tmp_path / "whole"), Keeper(tmp_path / "halves", stop_at=4)
+    train(PAIR, config_of(method), whole, options=options)
+    train(PAIR, config_of(method), halves, options=options)
+    rest = Keeper(tmp_path / "rest")
+    train(PAIR, config_of(method), rest, options=options, resume=halves.path)
+    expected = Checkpoint.read(whole.path).part("average")
+    for name, value in Checkpoint.read(rest.path).part("average").items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-2, atol=1e-3)
