@@ -43,8 +43,8 @@ class ViewOptions:
         moved: the largest probability, drawn anew for each such view, that an object is moved.
         removed: probability that it is taken away (one object always stays).
         doubled: probability that it appears once more.
-        doubled_objects: expected number of doubled objects in a view, at least: where there are
-            few, a second one is what makes a layout new.
+        doubled_large: the same for one that fills the frame: moved alone it stays an affine map
+            of the source, two of them are a new layout.
         vertical_std: of vertical moves, in image heights; horizontal ones go anywhere.
         scale_std_log2: of an object's size, log2.
         turn_std_degrees: of an object's rotation.
@@ -58,7 +58,7 @@ class ViewOptions:
     moved: float = 0.9
     removed: float = 0.12
     doubled: float = 0.15
-    doubled_objects: float = 0.45
+    doubled_large: float = 0.3
     vertical_std: float = 0.15
     scale_std_log2: float = 0.3
     turn_std_degrees: float = 8.0
@@ -144,13 +144,12 @@ class LayoutViews:
         taken_HW = torch.zeros(self.height, self.width)
         order = rng.permutation(len(self.objects))
         move_probability = self.options.moved * max(rng.random(), 1 / len(self.objects))
-        double_probability = max(
-            self.options.doubled, min(1.0, self.options.doubled_objects / len(self.objects))
-        )
         placements: list[tuple[bool, int, _Object]] = []
         for rank, i in enumerate(order):
             thing = self.objects[i]
-            copies = 1 + int(rng.random() < double_probability and not thing.is_cut)
+            is_large = _room_log2(thing, copies=1) < 0
+            doubled = self.options.doubled_large if is_large else self.options.doubled
+            copies = 1 + int(rng.random() < doubled and not thing.is_cut)
             if rng.random() >= self.options.removed or rank == len(order) - 1:
                 moved = rng.random() < move_probability and not thing.is_cut
                 moved |= copies > 1 and _room_log2(thing, copies) < 0
