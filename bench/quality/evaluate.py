@@ -58,8 +58,8 @@ def evaluate(run: Run, place: Path) -> dict[str, Any]:
         "made": json.loads((run.folder / "made.json").read_text()),
         **_picture_measures(pair, samples),
         **_mask_measures(pair, [mask for _, mask in kept]),
-        **_unet_measure("unet_miou", pair, samples),
-        **_unet_measure("unet_miou_all", pair, kept),
+        **_unet_measure("unet_miou", pair, samples, UNET_REPEATS),
+        **(_unet_measure("unet_miou_all", pair, kept, 1) if len(kept) > len(samples) else {}),
     }
     result["evaluation_seconds"] = round(time.monotonic() - began, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,10 +95,12 @@ def _mask_measures(pair: Pair, masks: list[U8]) -> dict[str, Any]:
     }
 
 
-def _unet_measure(name: str, pair: Pair, samples: list[tuple[U8, U8]]) -> dict[str, Any]:
+def _unet_measure(
+    name: str, pair: Pair, samples: list[tuple[U8, U8]], repeats: int
+) -> dict[str, Any]:
     images, masks = [image for image, _ in samples], [mask for _, mask in samples]
     values = []
-    for seed in range(UNET_REPEATS):
+    for seed in range(repeats):
         options = UnetOptions(seed=seed)
         net = train_unet(images, masks, pair.class_count, options)
         values.append(mean_iou(net, pair.image_HWC, pair.mask_HW, pair.class_count, options))

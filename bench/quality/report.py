@@ -83,7 +83,7 @@ that other work on the machine costs the prototype nothing.
 
 - **U-Net mIoU**: a small U-Net trained on {JUDGED} samples alone (150 steps, 128 px short side;
   mean of 3 repeats), on the real pair under flips, scales, rotations and shifts; **of all kept**:
-  the same, trained on the {MASKS_JUDGED}.
+  the same, trained once on the {MASKS_JUDGED}.
 - **LPIPS diversity**: mean over pairs of samples; {results[0]["diversity_name"]}, input in [-1, 1].
 - **layout IoU**: mean foreground IoU between the samples' masks; lower is more varied.
 - **novel layouts**: share of samples whose mask no flip or affine map of the source's mask within
@@ -100,7 +100,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
         cells = [str(row["method"])]
-        cells += [form.format(row[key]) for _, key, form in COLUMNS]
+        cells += [form.format(row[key]) if key in row else "–" for _, key, form in COLUMNS]
         cells += [f"{row['distance'].get(name, float('nan')):.3g}" for name in layers]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
