@@ -30,6 +30,8 @@ from osmis_core.metrics.scoring import SourceScorer
 from osmis_core.models.frozen_features import NETWORK_NAME
 from osmis_core.pixels import resize_sample, to_classes, to_grey, to_u8
 from osmis_core.refinement.refiner import Refined, Refiner
+from osmis_core.training.collapse import LEARNED_FROM_STEP, CollapseWatch, collapsed
+from osmis_core.training.real_pairs import source_tensors
 
 Stage = Literal["generating", "refining", "scoring", "packing"]
 OnStage = Callable[[Stage, int, int], None]
@@ -150,6 +152,7 @@ class _SetMaker:
         self.left_out: tuple[str, ...] = ()
 
     def make(self, archive_path: Path, provenance: dict[str, Any]) -> SampleSetResult:
+        self._refuse_collapsed()
         self._generate()
         self._refine()
         distances_NL = self._score()
@@ -176,6 +179,16 @@ class _SetMaker:
     def _obey(self, stage: Stage) -> None:
         if self.should_stop():
             raise InterruptedSetError(f"stopped while {stage}", hint="Ask for the set again.")
+
+    def _refuse_collapsed(self) -> None:
+        """A training that was finished early is not looked at again before its set is wanted."""
+        sampler = self.sampler
+        if sampler.step < LEARNED_FROM_STEP:
+            return
+        watch = CollapseWatch(source_tensors(self.pair, sampler.config.size))
+        finding = watch.find(sampler.generator, sampler.config, sampler.step)
+        if finding:
+            raise collapsed(finding, sampler.config, sampler.step)
 
     def _generate(self) -> None:
         samples = self.sampler.sample(self.request.seed, range(self.request.n))

@@ -29,7 +29,7 @@ reasonable time."""
 MASKS_JUDGED = 85
 """Masks of a set that layouts are judged by, as far as there are so many; means over samples or
 pairs of samples, so unequal counts are fair."""
-UNET_REPEATS = 3
+UNET_REPEATS = 2
 
 
 def result_path(run: Run) -> Path:

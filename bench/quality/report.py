@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench.quality.evaluate import JUDGED, MASKS_JUDGED
+from bench.quality.evaluate import JUDGED, MASKS_JUDGED, UNET_REPEATS
 from bench.quality.setup import DOCS, METHODS, PICTURES, WORK, Run, load_pair, read_set
 from osmis_core.export.contact_sheet import SheetText, SheetTile, contact_sheet
 
@@ -82,7 +82,7 @@ there are (the prototype refines {JUDGED} in reasonable time). Both trainings ru
 that other work on the machine costs the prototype nothing.
 
 - **U-Net mIoU**: a small U-Net trained on {JUDGED} samples alone (150 steps, 128 px short side;
-  mean of 3 repeats), on the real pair under flips, scales, rotations and shifts; **of all kept**:
+  mean of {UNET_REPEATS} repeats), on the real pair under flips, scales, rotations and shifts; **of all kept**:
   the same, trained once on the {MASKS_JUDGED}.
 - **LPIPS diversity**: mean over pairs of samples; {results[0]["diversity_name"]}, input in [-1, 1].
 - **layout IoU**: mean foreground IoU between the samples' masks; lower is more varied.

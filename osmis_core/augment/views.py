@@ -251,14 +251,19 @@ def _halo_px(part_HW: Tensor) -> int:
 
 
 def _grow(part_HW: Tensor, radius_px: int) -> Tensor:
-    grown = F.max_pool2d(part_HW[None, None].float(), 2 * radius_px + 1, 1, radius_px)
-    return grown[0, 0] > 0
+    """Dilated by a square, rows before columns."""
+    side = 2 * radius_px + 1
+    tall_11HW = F.max_pool2d(part_HW[None, None].float(), (side, 1), 1, (radius_px, 0))
+    return F.max_pool2d(tall_11HW, (1, side), 1, (0, radius_px))[0, 0] > 0
 
 
 def _fade(part_HW: Tensor, halo_px: int) -> Tensor:
     """From 1 on the part to 0 at the end of its halo."""
-    rings = torch.stack([_grow(part_HW, r).float() for r in range(1, halo_px)])
-    return rings.mean(0)
+    fade_HW, grown_HW = torch.zeros(part_HW.shape), part_HW
+    for _ in range(1, halo_px):
+        grown_HW = _grow(grown_HW, 1)
+        fade_HW += grown_HW
+    return fade_HW / (halo_px - 1)
 
 
 def _pose(thing: _Object, scale: float, angle: float, *, mirrored: bool) -> _Object:

@@ -1,7 +1,7 @@
 """What a preset sets: method, length and size, and what each is for.
 
 ``draft`` and ``standard`` use both steps beyond the paper (frozen features, refinement), ``paper``
-is the published method. ``docs/quality.md`` has what the lengths were chosen by.
+is the published method.
 """
 
 from __future__ import annotations

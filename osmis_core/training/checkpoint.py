@@ -115,6 +115,7 @@ def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor])
             laid_out = torch.empty_like(parameter, requires_grad=False)
             state.setdefault(int(index), {})[name] = laid_out.copy_(value)
         else:
-            state.setdefault(int(index), {})[name] = value
+            # a copy: Adam counts on in what it is given
+            state.setdefault(int(index), {})[name] = value.clone()
     current = optimiser.state_dict()
     optimiser.load_state_dict({"state": state, "param_groups": current["param_groups"]})

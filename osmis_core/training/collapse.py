@@ -51,7 +51,7 @@ class CollapseWatch:
         Raises:
             TrainingError: ``collapsed``, and that for some time.
         """
-        if not self._is_time(config, step):
+        if not self.is_time(config, step):
             return
         finding = self.find(average, config, step)
         self.bad_checks = self.bad_checks + 1 if finding else 0
@@ -83,7 +83,8 @@ class CollapseWatch:
         return None
 
     @staticmethod
-    def _is_time(config: TrainingConfig, step: int) -> bool:
+    def is_time(config: TrainingConfig, step: int) -> bool:
+        """Whether ``check`` looks after this step."""
         if config.steps is None or step < max(config.mask_sampling_steps, config.steps / 2):
             return False
         return step % max(CHECK_STEPS, round(CHECK_SHARE * config.steps)) == 0

@@ -148,7 +148,8 @@ class _Run:
             is_asked = self.hooks.should_stop()
             reason = self._why_over() or ("asked" if is_asked else None)
             saves = time.monotonic() - self.saved >= self.options.checkpoint_seconds
-            if not self.guard.is_sound(losses, self.step, surely=saves or reason is not None):
+            looks = saves or reason is not None or self.collapse.is_time(self.config, self.step)
+            if not self.guard.is_sound(losses, self.step, surely=looks):
                 self._go_back()
                 reason = None
                 continue
@@ -182,8 +183,7 @@ class _Run:
         self.step = rollback.back_to
         self.collapse.bad_checks = 0
         self.hooks.on_warning(rollback.warning())
-        if self.step > 0:
-            self._save(None)
+        self._save(None)
 
     def _end(self, reason: str, losses: StepLosses | None) -> TrainResult:
         if losses is not None and self.reported_step != self.step:

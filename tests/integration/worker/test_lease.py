@@ -24,7 +24,7 @@ def test_progress_is_told_every_second_though_there_is_no_news(bench) -> None:
     told = [e for e in bench.store.events(claim.ref) if e.type == "progress"]
     assert len(told) >= 3
     times = [int(e.id.split("-")[0]) for e in told]
-    assert max(b - a for a, b in itertools.pairwise(times)) <= 1_500
+    assert max(b - a for a, b in itertools.pairwise(times)) <= 2_500
     assert {e.data["phase"] for e in told} == {"scoring"}
     assert {e.data["progress"]["step"] for e in told} == {3}
     left = [e.data["progress"]["eta_seconds"] for e in told]

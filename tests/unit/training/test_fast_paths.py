@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -74,8 +74,11 @@ def test_a_frozen_discriminator_gets_no_gradient_from_the_generators_loss(
     assert all(gradient is None for gradient in seen)
 
 
-def test_a_gpu_is_compiled_for_and_a_cpu_is_not() -> None:
-    assert FastPaths.of(torch.device("cpu")).compiled == "no"
-    assert {field.name for field in fields(FastPaths)} == {
-        *("bfloat16", "channels_last", "fused", "frozen", "judged_once", "compiled")
-    }
+@pytest.mark.parametrize("method", ["projected", "osmis"])
+def test_all_exact_paths_together(method: str, scene: Pair, make_config: MakeConfig) -> None:
+    config = make_config(method, 20)
+    expected, plain = first_step(scene, config, PLAIN)
+    losses, fast = first_step(scene, config, FastPaths(bfloat16=False))
+    assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for name, gradient in plain.items():
+        assert (fast[name] - gradient).norm() <= 1e-3 * gradient.norm()
