@@ -82,8 +82,8 @@ there are (the prototype refines {JUDGED} in reasonable time). Both trainings ru
 that other work on the machine costs the prototype nothing.
 
 - **U-Net mIoU**: a small U-Net trained on {JUDGED} samples alone (150 steps, 128 px short side;
-  mean of {UNET_REPEATS} repeats), on the real pair under flips, scales, rotations and shifts; **of all kept**:
-  the same, trained once on the {MASKS_JUDGED}.
+  mean of {UNET_REPEATS} repeats), on the real pair under flips, scales, rotations and shifts;
+  **of all kept**: the same, trained once on the {MASKS_JUDGED}.
 - **LPIPS diversity**: mean over pairs of samples; {results[0]["diversity_name"]}, input in [-1, 1].
 - **layout IoU**: mean foreground IoU between the samples' masks; lower is more varied.
 - **novel layouts**: share of samples whose mask no flip or affine map of the source's mask within

@@ -183,7 +183,8 @@ class _Run:
         self.step = rollback.back_to
         self.collapse.bad_checks = 0
         self.hooks.on_warning(rollback.warning())
-        self._save(None)
+        if self.step > 0:
+            self._save(None)
 
     def _end(self, reason: str, losses: StepLosses | None) -> TrainResult:
         if losses is not None and self.reported_step != self.step:
