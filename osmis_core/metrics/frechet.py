@@ -21,6 +21,7 @@ from torch import Tensor
 
 MIN_POSITIONS = 16
 """A layer with fewer positions says nothing about a distribution and is left out."""
+SLICE_POSITIONS = 4096
 
 
 @contextmanager
@@ -48,16 +49,21 @@ def _centred(features_CN: Tensor) -> tuple[Tensor, Tensor]:
 def _covariance(features_CN: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (C,) and covariance (C, C), float64; ``features_CN`` may have many positions.
 
-    The products run in float32 about the mean, where they are exact to 1e-6 of the largest entry,
-    in slices that are summed in float64.
+    One pass over slices that stay in the processor's cache. Products run in float32 about the
+    first slice's mean, where they are exact to 1e-6 of the largest entry, and are summed and
+    brought to the true mean in float64.
     """
-    mean_C = features_CN.mean(1, dtype=torch.float64)
-    centred_CN = features_CN.to(torch.float32) - mean_C[:, None].to(torch.float32)
-    channels, positions = centred_CN.shape
-    covariance = torch.zeros(channels, channels, dtype=torch.float64, device=centred_CN.device)
-    for part in torch.split(centred_CN, 4096, dim=1):
-        covariance += (part @ part.T).to(torch.float64)
-    return mean_C, covariance / (positions - 1)
+    channels, positions = features_CN.shape
+    near_C1 = features_CN[:, :SLICE_POSITIONS].mean(1, keepdim=True, dtype=torch.float64).float()
+    total_C = torch.zeros(channels, dtype=torch.float64, device=features_CN.device)
+    products = torch.zeros(channels, channels, dtype=torch.float64, device=features_CN.device)
+    for part in torch.split(features_CN, SLICE_POSITIONS, dim=1):
+        centred_CN = part.to(torch.float32) - near_C1
+        total_C += centred_CN.sum(1).to(torch.float64)
+        products += (centred_CN @ centred_CN.T).to(torch.float64)
+    gap_C = total_C / positions
+    products -= positions * torch.outer(gap_C, gap_C)
+    return near_C1[:, 0].to(torch.float64) + gap_C, products / (positions - 1)
 
 
 def _root(covariance: Tensor) -> Tensor:

@@ -4,12 +4,17 @@ Zhang et al. (CVPR 2018), standard form: input in [-1, 1], unit-length features,
 differences weighed by the learned heads, averaged over space, summed over layers. Networks and
 heads are those of ST-LPIPS (``stlpips-pytorch``), so numbers are named after it and don't compare
 with LPIPS on other weights.
+
+The paper's own figures were taken with images in [0, 1] fed to a network that expects [-1, 1],
+which lowers the contrast that it sees by half. That variant is here under a name of its own, to
+compare with published figures; nothing else uses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,20 +31,37 @@ NAMES: dict[Backbone, str] = {
     "alex": "LPIPS, AlexNet shift-tolerant",
     "vgg": "LPIPS, VGG-16 shift-tolerant",
 }
+InputRange = Literal["signed", "unit"]
+UNIT_RANGE_NOTE = "images in [0, 1] as in the OSMIS paper"
 TINY = 1e-10
 
 
 class LpipsDistance:
     """Perceptual distance of two images of one size.
 
+    Args:
+        backbone: ``alex`` or ``vgg``.
+        input_range: ``signed``, images in [-1, 1], is LPIPS; ``unit``, images in [0, 1], is the
+            OSMIS paper's variant, and named so.
+        device: where to run.
+
     Attributes:
         name: what the number is called.
         weights_sha256: of the weight file.
     """
 
-    def __init__(self, backbone: Backbone = "alex", *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        backbone: Backbone = "alex",
+        *,
+        input_range: InputRange = "signed",
+        device: str | torch.device = "cpu",
+    ) -> None:
         weights = read_shift_tolerant_weights(backbone)
+        self.input_range = input_range
         self.name = NAMES[backbone]
+        if input_range == "unit":
+            self.name += f", {UNIT_RANGE_NOTE}"
         self.weights_sha256 = weights.sha256
         self.device = torch.device(device)
         net = ShiftTolerantNet(backbone, weights.tensors).to(self.device)
@@ -54,6 +76,8 @@ class LpipsDistance:
         difference of these.
         """
         image_BCHW = to_signed(image_HWC)[None].to(self.device)
+        if self.input_range == "unit":
+            image_BCHW = (image_BCHW + 1) / 2
         image_BCHW = image_BCHW.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             features = self._net(image_BCHW)
@@ -121,6 +145,37 @@ def mean_pairwise_lpips(
             if last_use[index] == pair:
                 del embedded[index]
     return float(np.mean(values))
+
+
+def lpips_to_source(
+    images: Iterable[U8],
+    source_HWC: U8,
+    *,
+    metric: LpipsDistance | None = None,
+    longest_px: int | None = 256,
+) -> list[float]:
+    """Distance to the source: LPIPS between each generated image and the real one.
+
+    A set that repeats its source is near 0 whether or not it copies pixels; the mean says how far
+    the set is, the smallest how near its nearest image.
+
+    Args:
+        images: uint8 RGB, each resized to the source's (reduced) size where it has another.
+        source_HWC: the real image.
+        metric: the distance; AlexNet by default.
+        longest_px: images are reduced to this longest side first; None measures at full size.
+
+    Returns:
+        One distance an image, ≥ 0, 0 for the source itself.
+    """
+    distance = metric or LpipsDistance()
+    source_small_HWC = _reduced(source_HWC, longest_px)
+    height, width = source_small_HWC.shape[:2]
+    source = distance.embed(source_small_HWC)
+    return [
+        distance.between(distance.embed(resize_image(image, height, width)), source)
+        for image in images
+    ]
 
 
 def _reduced(image_HWC: U8, longest_px: int | None) -> U8:

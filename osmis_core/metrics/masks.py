@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ VANISHED_BELOW = 0.25
 SWALLOWED_ABOVE = 3.0
 LARGE_CLASS = 0.30
 LARGE_SWALLOWED_ABOVE = 1.5
+AREA_BINS = 10
 
 
 def shrink_mask(mask_HW: U8, longest_px: int) -> U8:
@@ -122,4 +123,55 @@ def class_faults(mask_HW: U8, source_HW: U8, class_count: int) -> ClassFaults:
     swallowed = np.flatnonzero(present_K & (sample_K > limit_K * source_K))
     return ClassFaults(
         vanished=tuple(int(k) for k in vanished), swallowed=tuple(int(k) for k in swallowed)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassArea:
+    """How much of the labelled pixels one class covers, over a set and in its source.
+
+    Attributes:
+        index: of the class.
+        source: share in the source, in [0, 1].
+        mean: mean share over the samples.
+        min: smallest share of a sample.
+        max: largest share of a sample.
+        histogram: samples by share in ten equal bins: [0, 0.1), …, [0.9, 1].
+    """
+
+    index: int
+    source: float
+    mean: float
+    min: float
+    max: float
+    histogram: tuple[int, ...]
+
+
+def class_areas(masks: Iterable[U8], source_HW: U8, class_count: int) -> tuple[ClassArea, ...]:
+    """Class-area histogram of a set: one entry a class, background included.
+
+    Args:
+        masks: class indices, 255 = ignored, any sizes; at least one.
+        source_HW: the source's class indices.
+        class_count: K.
+
+    Raises:
+        ValueError: no masks.
+    """
+    rows = [area_shares(mask, class_count) for mask in masks]
+    if not rows:
+        raise ValueError("Class areas need at least one mask.")
+    shares_NK, source_K = np.stack(rows), area_shares(source_HW, class_count)
+    return tuple(
+        ClassArea(
+            index=k,
+            source=float(source_K[k]),
+            mean=float(shares_NK[:, k].mean()),
+            min=float(shares_NK[:, k].min()),
+            max=float(shares_NK[:, k].max()),
+            histogram=tuple(
+                np.histogram(shares_NK[:, k], bins=AREA_BINS, range=(0.0, 1.0))[0].tolist()
+            ),
+        )
+        for k in range(class_count)
     )

@@ -216,3 +216,34 @@ def mean_iou(
     union_K = confusion_KK.sum(0) + confusion_KK.sum(1) - confusion_KK.diag()
     present_K = confusion_KK.sum(1) > 0
     return float((hit_K[present_K] / union_K[present_K]).mean())
+
+
+def unet_miou(
+    images: Sequence[U8],
+    masks: Sequence[U8],
+    source_HWC: U8,
+    source_mask_HW: U8,
+    class_count: int,
+    options: UnetOptions | None = None,
+) -> float | None:
+    """Mean IoU on the real pair of a U-Net trained on generated pairs alone (the paper's mIoU).
+
+    Args:
+        images: generated images, uint8 RGB.
+        masks: their class indices, 255 = ignored.
+        source_HWC: the real image, never trained on.
+        source_mask_HW: the real mask.
+        class_count: K.
+        options: length, size and seed; another seed is another network on the same test.
+
+    Returns:
+        Mean IoU in [0, 1]; None where there is one class, and so nothing to tell apart.
+
+    Raises:
+        ValueError: no pairs, or unequal counts.
+    """
+    labelled = source_mask_HW[source_mask_HW != IGNORE]
+    if class_count < 2 or len(np.unique(labelled)) < 2:
+        return None
+    net = train_unet(images, masks, class_count, options)
+    return mean_iou(net, source_HWC, source_mask_HW, class_count, options)

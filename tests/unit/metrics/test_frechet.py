@@ -75,3 +75,13 @@ def test_refuses_mismatched_clouds() -> None:
         single_image_frechet(torch.zeros(3, 20), torch.zeros(4, 20))
     with pytest.raises(ValueError, match="at least 2"):
         single_image_frechet(torch.zeros(3, 1), torch.zeros(3, 20))
+
+
+@pytest.mark.parametrize("positions", [4096, 9001])
+def test_slices_whose_means_differ_give_one_covariance(positions: int) -> None:
+    """Features drift over an image, and the first slice's mean is not everybody's."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, positions)) + np.linspace(0, 50, positions) + 100
+    y = rng.normal(size=(12, positions)) + np.linspace(50, 0, positions) + 101
+    ours = single_image_frechet(torch.tensor(x).float(), torch.tensor(y).float())
+    assert ours == pytest.approx(textbook(x, y), rel=1e-4)
