@@ -1,7 +1,8 @@
-"""``onepair``: serve, run, samples."""
+"""``onepair``: serve, run, samples, evaluate."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from rich.console import Console
 from cli.api import Service, ServiceRefusedError
 from cli.data_folder import FolderInUseError, default_data_dir
 from cli.embedded import embedded_service
+from cli.evaluate import EvaluationFailedError, EvaluationRequest, check_target, measure
+from cli.evaluation_table import print_report
 from cli.run import RunRequest, TaskFailedError, fetch_set, run_job
 from cli.serve import ServeError, resolved
 from cli.serve import serve as serve_everything
@@ -139,6 +142,58 @@ def samples(
     _print_paths(archive, sheet)
 
 
+@app.command()
+def evaluate(
+    pairs: Annotated[Path, typer.Argument(help="A zip or folder with images/ and masks/.")],
+    image: InputFile,
+    mask: InputFile,
+    limit: Annotated[int, typer.Option(min=0, help="Pairs to judge; 0 judges all.")] = 100,
+    unet: Annotated[bool, typer.Option(help="Train a U-Net on the pairs: the slow part.")] = True,
+    unet_repeats: Annotated[int, typer.Option(min=1, help="U-Nets, each of another seed.")] = 1,
+    json_to: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - prints it.")
+    ] = None,
+    inception_weights: Annotated[
+        Path | None,
+        typer.Option(envvar="ONEPAIR_INCEPTION_WEIGHTS", help="InceptionV3 weights, for SIFID."),
+    ] = None,
+    inception_sha256: Annotated[
+        str | None, typer.Option(envvar="ONEPAIR_INCEPTION_SHA256", help="Their SHA-256.")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="Names by index: background,coin")] = None,
+    mask_encoding: Annotated[
+        Literal["auto", "index", "binary", "rgb"], typer.Option(help="Of the source's mask.")
+    ] = "auto",
+    ignore_index: Annotated[
+        int | None, typer.Option(min=0, max=255, help="Mask value without a label.")
+    ] = None,
+) -> None:
+    """Measure PAIRS, made by anyone, against the IMAGE and MASK that they came from."""
+    request = EvaluationRequest(
+        pairs=pairs,
+        image=image,
+        mask=mask,
+        limit=limit,
+        unet=unet,
+        unet_repeats=unet_repeats,
+        inception_weights=inception_weights,
+        inception_sha256=inception_sha256,
+        classes=classes,
+        mask_encoding=mask_encoding,
+        ignore_index=ignore_index,
+    )
+    with _errors_as_messages():
+        check_target(json_to)
+        report = measure(request, Console(stderr=True))
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    if json_to == "-":
+        print(text)
+        return
+    print_report(report, Console())
+    if json_to is not None:
+        Path(json_to).write_text(text + "\n", encoding="utf-8")
+
+
 def _print_paths(archive: Path, sheet: Path) -> None:
     print(archive.resolve())
     print(sheet.resolve())
@@ -190,6 +245,9 @@ def _errors_as_messages() -> Iterator[None]:
         _fail(error.detail, error.hint, EXIT_WRONG_INPUT if error.is_input else EXIT_FAILED, error)
     except (TaskFailedError, ServeError) as error:
         _fail(str(error), error.hint, EXIT_FAILED, error)
+    except EvaluationFailedError as error:
+        code = EXIT_WRONG_INPUT if error.is_input else EXIT_FAILED
+        _fail(f"{error} ({error.code})", error.hint, code, error)
     except FolderInUseError as error:
         _fail(str(error), "Stop it, or choose another --data-dir.", EXIT_FAILED, error)
     except JobsError as error:

@@ -15,6 +15,11 @@ RESTARTS_ALLOWED = 5
 RESTART_WINDOW_SECONDS = 60.0
 
 
+def tethered(command: Sequence[str]) -> list[str]:
+    """The command made to die with this process (see ``tether.py``)."""
+    return [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *command]
+
+
 def start_tethered(
     command: Sequence[str], *, env: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
@@ -24,10 +29,9 @@ def start_tethered(
     that a Ctrl-C on the terminal reaches only us and we stop the parts in order.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    tethered = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *command]
     with log.open("ab") as output:
         return subprocess.Popen(
-            tethered,
+            tethered(command),
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
