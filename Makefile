@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= onepair-demo
 PACKAGES := osmis_core jobs service worker cli
 
-.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-gpu bench-refinement bench-step bench-switches constraints clean
+.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-gpu bench-memory bench-refinement bench-scoring bench-step bench-switches constraints clean
 
 setup: $(STAMP)
 
@@ -42,7 +42,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-step bench-refinement bench-quality
+bench: bench-step bench-scoring bench-refinement bench-memory bench-quality
 
 bench-step: setup  ## one training step beside the yardsticks, paired
 	$(BIN)/python -m bench.step
@@ -55,6 +55,12 @@ bench-gpu: setup  ## the same on a GPU; says so where there is none
 
 bench-refinement: setup
 	$(BIN)/python bench/refinement.py
+
+bench-scoring: setup  ## scoring against the textbook's matrix square root: about ten minutes
+	$(BIN)/python -m bench.scoring
+
+bench-memory: setup  ## memory while generating 10 000 samples and a whole set: about ten minutes
+	$(BIN)/python -m bench.memory
 
 bench-quality: setup  ## trains every method on every pair: about an hour on two cores, resumable
 	$(BIN)/python -m bench.quality
