@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,15 @@ def test_weights_come_from_the_environment_and_are_checked(
     assert "(bad_scoring_weights)" in done.stderr
 
 
+@pytest.fixture
+def _heeds_interrupts() -> Iterator[None]:
+    """A shell starts background commands with SIGINT ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_interrupts")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_command_leaves_no_process(
     how: signal.Signals, files: SetOfFiles, source: tuple[Path, Path]
