@@ -7,8 +7,9 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
+from osmis_core.data.estimates import job_seconds
 from osmis_core.data.pair import Notice, Pair
-from osmis_core.data.presets import PRESETS, Method, Preset, PresetName
+from osmis_core.data.presets import PRESETS, Method, PresetName
 from osmis_core.data.size_plan import (
     ASPECT_TOLERANCE,
     MAX_SIDE_PX,
@@ -23,14 +24,6 @@ from osmis_core.data.supervision import (
     check_supervision,
 )
 from osmis_core.errors import OsmisError, PairError
-
-# Measured on two CPU cores with batches of 5; estimates only, the trainer calibrates itself.
-_STEP_SECONDS_PER_PX: dict[Method, float] = {"projected": 2.5e-5, "osmis": 3.0e-5}
-_GPU_SPEEDUP = 40.0
-_SAMPLE_SECONDS_PER_PX = 7e-6
-_DEFAULT_SET_SIZE = 100
-_START_SECONDS = 20.0
-TYPICAL_HW = (400, 600)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,36 +164,16 @@ def plan_training(
     return plan
 
 
-def step_seconds(method: Method, size: SizePlan, *, has_gpu: bool) -> float:
-    """Estimated seconds that one training step takes."""
-    seconds = _STEP_SECONDS_PER_PX[method] * size.train_h * size.train_w
-    return seconds / _GPU_SPEEDUP if has_gpu else seconds
-
-
 def estimate_seconds(plan: TrainingPlan, *, has_gpu: bool) -> float:
     """Estimated seconds for the whole job: training, then 100 samples refined and scored."""
-    training = plan.training_seconds
-    if plan.iterations is not None:
-        training = plan.iterations * step_seconds(plan.method, plan.size, has_gpu=has_gpu)
-    samples = _DEFAULT_SET_SIZE * _SAMPLE_SECONDS_PER_PX * plan.output_h * plan.output_w
-    return round(_START_SECONDS + (training or 0.0) + samples, 1)
-
-
-def typical_seconds(preset: Preset, *, has_gpu: bool) -> float:
-    """Estimated seconds of a whole job with a 600×400 image."""
-    size = plan_size(*TYPICAL_HW, longest_px=preset.longest_px, shorter_px=preset.shorter_px)
-    plan = TrainingPlan(
-        method=preset.method,
-        preset=preset.name,
-        size=size,
-        output_h=TYPICAL_HW[0],
-        output_w=TYPICAL_HW[1],
-        iterations=preset.iterations,
-        training_seconds=preset.training_seconds,
-        estimated_seconds=0.0,
-        seed=0,
+    return job_seconds(
+        plan.method,
+        train_px=plan.size.train_h * plan.size.train_w,
+        output_px=plan.output_h * plan.output_w,
+        iterations=plan.iterations,
+        training_seconds=plan.training_seconds,
+        has_gpu=has_gpu,
     )
-    return estimate_seconds(plan, has_gpu=has_gpu)
 
 
 def _check_options(options: TrainingOptions) -> None:

@@ -25,6 +25,7 @@ class Preset:
         iterations: training steps; None where the time budget decides.
         shorter_px: side that sets the training size; None where ``longest_px`` does.
         longest_px: the same for the longest side.
+        typical_train_hw: what these make of a 600×400 image, for estimates.
         needs_gpu: would take days without one.
     """
 
@@ -35,6 +36,7 @@ class Preset:
     iterations: int | None = None
     shorter_px: int | None = None
     longest_px: int | None = None
+    typical_train_hw: tuple[int, int] = (64, 96)
     needs_gpu: bool = False
 
 
@@ -61,6 +63,7 @@ PRESETS: dict[PresetName, Preset] = {
             method="osmis",
             iterations=100_000,
             longest_px=640,
+            typical_train_hw=(384, 640),
             needs_gpu=True,
         ),
     )

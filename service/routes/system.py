@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
 from jobs.errors import JobsError
-from osmis_core.data.plan import typical_seconds
+from osmis_core.data.estimates import typical_seconds
 from osmis_core.data.presets import PRESETS
 from service.context import ServicesDep
 from service.metrics import GatewayMetrics

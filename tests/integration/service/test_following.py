@@ -153,7 +153,7 @@ def test_a_quiet_event_stream_sends_heartbeats(
 ) -> None:
     monkeypatch.setattr("service.routes.events.HEARTBEAT_SECONDS", 0.2)
     job_id = worker.accepted()
-    timer = threading.Timer(1.0, lambda: gateway.post(f"/jobs/{job_id}/cancel"))
+    timer = threading.Timer(3.0, lambda: gateway.post(f"/jobs/{job_id}/cancel"))
     timer.start()
     text = gateway.get(f"/jobs/{job_id}/events").text
     timer.join()
