@@ -24,7 +24,7 @@ COLUMNS = (
 
 
 def draw_sheet(run: Run, place: Path) -> Path:
-    """The contact sheet of a set, as a PNG beside docs/quality.md."""
+    """The contact sheet of a set, beside docs/quality.md."""
     pair = load_pair(run.pair)
     samples = read_set(place, SHOWN)
     tiles = [SheetTile(image, mask, f"{i}") for i, (image, mask) in enumerate(samples)]
@@ -36,8 +36,8 @@ def draw_sheet(run: Run, place: Path) -> Path:
         class_names=pair.class_names,
     )
     PICTURES.mkdir(parents=True, exist_ok=True)
-    path = PICTURES / f"{run.pair}_{run.method}_m{run.minutes:g}_s{run.seed}.png"
-    contact_sheet(tiles, source, text).quantize(256).save(path, optimize=True)
+    path = PICTURES / f"{run.pair}_{run.method}_m{run.minutes:g}_s{run.seed}.jpg"
+    contact_sheet(tiles, source, text).convert("RGB").save(path, quality=85, optimize=True)
     return path
 
 
@@ -107,5 +107,5 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _picture(row: dict[str, Any]) -> str:
-    name = f"{row['pair']}_{row['method']}_m{row['minutes']:g}_s{row['seed']}.png"
+    name = f"{row['pair']}_{row['method']}_m{row['minutes']:g}_s{row['seed']}.jpg"
     return f"![{row['pair']}, {row['method']}](quality/{name})\n"
