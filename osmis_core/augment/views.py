@@ -227,8 +227,7 @@ def _cut_out(image_CHW: Tensor, mask_KHW: Tensor, part_HW: Tensor) -> _Object:
     is_cut = min(top, left) < margin or bottom > height - margin or right > width - margin
     halo_px = _halo_px(part_HW)
     others_HW = (mask_KHW[1:].sum(0) > 0) & ~part_HW
-    blend_HW = torch.where(part_HW, 1.0, _fade(part_HW, halo_px)) * ~_grow(others_HW, 1)
-    blend_HW = torch.where(part_HW, 1.0, blend_HW)
+    blend_HW = torch.where(part_HW, 1.0, _fade(part_HW, halo_px) * ~_grow(others_HW, 1))
     box_share = (bottom - top) * (right - left) / (height * width)
     top, left = max(top - halo_px, 0), max(left - halo_px, 0)
     window = (slice(None), slice(top, bottom + halo_px), slice(left, right + halo_px))
@@ -329,11 +328,11 @@ def _composite(thing: _Object, canvas: tuple[Tensor, Tensor, Tensor], top: int, 
     alpha = thing.alpha_1HW[:, own_rows, own_columns]
     # the halo falls on the background only, not on what is there already
     free = 1 - taken_HW[rows, columns]
-    blend = torch.maximum(alpha, thing.blend_1HW[:, own_rows, own_columns] * free)
+    whole = thing.blend_1HW[:, own_rows, own_columns]
+    blend = torch.maximum(alpha, whole * free)
     colour = thing.colour_CHW[:, own_rows, own_columns]
-    whole = thing.blend_1HW[:, own_rows, own_columns].clamp_min(1e-3)
     image_CHW[:, rows, columns] *= 1 - blend
-    image_CHW[:, rows, columns] += colour / whole * blend
+    image_CHW[:, rows, columns] += colour / whole.clamp_min(1e-3) * blend
     mask_KHW[:, rows, columns] *= 1 - alpha
     mask_KHW[:, rows, columns] += thing.classes_KHW[:, own_rows, own_columns]
     taken_HW[rows, columns] = torch.maximum(taken_HW[rows, columns], alpha[0])

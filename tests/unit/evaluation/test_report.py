@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torchvision.models import inception_v3
 
 from osmis_core.data.reader import ReadOptions
 from osmis_core.evaluation import EvaluationOptions, evaluate
@@ -140,15 +138,6 @@ def test_a_pair_with_one_class_has_no_unet(files: SetOfFiles, source: Source) ->
     with open_pair_set(files.zipped(), labels) as pairs:
         single = replace(pair, class_names=("all",), mask_HW=np.zeros_like(pair.mask_HW))
         assert usefulness(Subject.of(single, pairs), 1, lambda *_: None) is None
-
-
-@pytest.fixture(scope="module")
-def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    net = inception_v3(weights=None, aux_logits=True, init_weights=False)
-    path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.save(net.state_dict(), path)
-    return path
 
 
 def with_inception(path: Path) -> EvaluationOptions:

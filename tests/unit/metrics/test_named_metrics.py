@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.models import inception_v3
 
 from osmis_core.metrics import (
     LpipsDistance,
@@ -34,15 +33,6 @@ def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8, width // 8, 3)).astype(np.uint8)
     return np.kron(coarse, np.ones((8, 8, 1), np.uint8))
-
-
-@pytest.fixture(scope="module")
-def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    net = inception_v3(weights=None, aux_logits=True, init_weights=False)
-    path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.save(net.state_dict(), path)
-    return path
 
 
 def test_distance_on_the_default_network_carries_its_name() -> None:

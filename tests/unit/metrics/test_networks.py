@@ -32,16 +32,6 @@ def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.kron(coarse, np.ones((8, 8, 1), np.uint8))
 
 
-@pytest.fixture(scope="module")
-def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """InceptionV3 with random weights, in torchvision's layout."""
-    torch.manual_seed(0)
-    net = inception_v3(weights=None, aux_logits=True, init_weights=False)
-    path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.save(net.state_dict(), path)
-    return path
-
-
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
