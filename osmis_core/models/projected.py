@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from osmis_core.augment.features import FeatureAugmentation
 from osmis_core.models.attention import resize_mask
@@ -99,11 +98,9 @@ class ProjectedDiscriminator(nn.Module):
 
     def perceive(self, images_BCHW: list[Tensor]) -> list[Tensor]:
         """Mixed frozen features of the full-size images, finest first."""
-        image_BCHW = images_BCHW[-1]
-        if min(image_BCHW.shape[2:]) < ENLARGED_BELOW_PX:
-            image_BCHW = F.interpolate(image_BCHW, scale_factor=2, mode="bilinear")
-        image_BCHW = image_BCHW.contiguous(memory_format=self.memory_format)
-        maps = self.features(image_BCHW)
+        image_BCHW = images_BCHW[-1].contiguous(memory_format=self.memory_format)
+        is_small = min(image_BCHW.shape[2:]) < ENLARGED_BELOW_PX
+        maps = self.features(image_BCHW, enlarged=is_small)
         return [mixer(f) for mixer, f in zip(self.mixers, maps, strict=True)]
 
     def judge(

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from osmis_core.data.size_plan import plan_size
 from osmis_core.losses import adversarial_loss, class_weights
 from osmis_core.models.discriminator import DiscriminatorConfig, OsmisDiscriminator
+from osmis_core.models.folded_conv import FoldedConv
 from osmis_core.models.frozen_features import (
     FEATURE_CHANNELS,
     FEATURE_STRIDES,
@@ -52,6 +53,43 @@ def test_frozen_features_have_no_parameters_but_pass_gradients() -> None:
     network(image)[-1].square().sum().backward()
     assert image.grad is not None
     assert float(image.grad.abs().sum()) > 0
+
+
+def test_enlarging_is_part_of_the_first_layer() -> None:
+    network = EfficientNetLite0Features().double()
+    image = torch.rand(2, 3, 32, 48, dtype=torch.float64) * 2 - 1
+    image.requires_grad_()
+    large = F.pad(F.interpolate(image, scale_factor=2, mode="bilinear"), (0, 1, 0, 1), "replicate")
+    stem = network.stem
+    plain = F.relu6(F.conv2d(large, stem.weight, stem.bias, 2))
+    folded = network(image, enlarged=True)
+    torch.testing.assert_close(folded[0], plain, rtol=0, atol=1e-5)  # folded in float32
+    judged = torch.randn_like(plain)
+    (expected,) = torch.autograd.grad((plain * judged).sum(), image)
+    (gradient,) = torch.autograd.grad((folded[0] * judged).sum(), image)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-5)
+    assert [32 * 2 // f.shape[2] for f in folded] == list(FEATURE_STRIDES)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_strided_depthwise_convolutions_go_back_as_torch_does(kernel: int) -> None:
+    state = {
+        "conv.weight": torch.randn(4, 1, kernel, kernel, dtype=torch.float64),
+        "norm.weight": torch.rand(4, dtype=torch.float64),
+        "norm.bias": torch.randn(4, dtype=torch.float64),
+        "norm.running_mean": torch.randn(4, dtype=torch.float64),
+        "norm.running_var": torch.rand(4, dtype=torch.float64),
+    }
+    conv = FoldedConv(state, "conv", "norm", 2)
+    x = torch.randn(2, 4, 8, 12, dtype=torch.float64, requires_grad=True)
+    before = (kernel - 2) // 2
+    padded = F.pad(x, (before, kernel - 2 - before) * 2)
+    plain = F.conv2d(padded, conv.weight, conv.bias, 2, groups=4)
+    judged = torch.randn_like(plain)
+    (expected,) = torch.autograd.grad((plain * judged).sum(), x)
+    (gradient,) = torch.autograd.grad((conv(x) * judged).sum(), x)
+    torch.testing.assert_close(conv(x), plain)
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_odd_sides_are_padded_as_the_network_was_trained() -> None:
