@@ -1,4 +1,4 @@
-"""The losses: adversarial over three parts, and the diversity regularisation.
+"""The adversarial losses over three parts.
 
 The adversarial loss is ¼ (L_object + L_layout + 2 L_low), each part the mean over its layers:
 equation (1), scaled so that the adversarial weight is 1 for any number of blocks. A separate
@@ -8,7 +8,7 @@ discriminator of pairs (``mask_discriminator``) has a loss of its own, added wit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -94,42 +94,6 @@ def class_weights(area_fractions_K: Tensor, method: str) -> Tensor:
         inverse = torch.where(area_fractions_K > 0, 1 / area_fractions_K.clamp_min(1e-9), 0.0)
         return inverse / inverse.sum()
     return torch.full_like(area_fractions_K, 1 / len(area_fractions_K))
-
-
-def diversity_loss(features_BCHW: list[Tensor]) -> Tensor:
-    """− mean over blocks and pairs of samples of |tanh f_i − tanh f_j|."""
-    spreads = [_PairwiseSpread.apply(torch.tanh(f.float())) for f in features_BCHW]
-    return -torch.stack(spreads).mean()
-
-
-class _PairwiseSpread(torch.autograd.Function):
-    """Mean of |x_i − x_j| over pairs of samples and over positions, pair by pair.
-
-    Its gradient in x_i is Σ_j sign(x_i − x_j), which the forward pass gathers on its way: no
-    difference is kept, and nothing is sorted.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x_BCHW: Tensor) -> Tensor:
-        total = x_BCHW.new_zeros(())
-        signs_BCHW = torch.zeros_like(x_BCHW)
-        batch = x_BCHW.shape[0]
-        for i in range(batch - 1):
-            difference = x_BCHW[i] - x_BCHW[i + 1 :]
-            total += difference.abs().sum()
-            sign = difference.sign_()
-            signs_BCHW[i] += sign.sum(0)
-            signs_BCHW[i + 1 :] -= sign
-        ctx.scale = 2.0 / ((batch - 1) * x_BCHW.numel())
-        ctx.save_for_backward(signs_BCHW)
-        scaled: Tensor = total * ctx.scale
-        return scaled
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (signs_BCHW,) = ctx.saved_tensors
-        out: Tensor = signs_BCHW * (grad * ctx.scale)
-        return out
 
 
 def _mean_binary(layers: list[Tensor], target: float) -> Tensor:

@@ -34,10 +34,10 @@ def masked_content_attention(
     Returns:
         Vectors of shape (B, K, C).
     """
-    features_BNC = features_BCHW.permute(0, 2, 3, 1).flatten(1, 2).float()
-    mask = mask_BKHW.flatten(2).float()
-    sums_BKC = mask @ features_BNC
+    features_BNC = features_BCHW.permute(0, 2, 3, 1).flatten(1, 2)
+    mask_BKN = mask_BKHW.flatten(2)
+    sums_BKC = (mask_BKN.to(features_BNC.dtype) @ features_BNC).float()
     if masked_mean:
-        area_BK1 = mask.sum(2, keepdim=True).clamp_min(HALF_A_CELL)
+        area_BK1 = mask_BKN.float().sum(2, keepdim=True).clamp_min(HALF_A_CELL)
         return sums_BKC / area_BK1
     return sums_BKC / features_BNC.shape[1]

@@ -58,8 +58,7 @@ class DownBlock(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, c_in, H, W) → (B, c_out, ⌈H/2⌉, ⌈W/2⌉)."""
         h = self.conv1(x_BCHW if self.first else F.leaky_relu(x_BCHW, LEAK))
-        weight, bias = self.conv2.normalised_weight(), self.conv2.bias
-        h = conv_then_pool(F.leaky_relu(h, LEAK), weight, bias, fused=self.fused)
+        h = conv_then_pool(F.leaky_relu(h, LEAK), self.conv2, fused=self.fused)
         skip: Tensor = self.shortcut(halve(x_BCHW))
         return skip + h
 

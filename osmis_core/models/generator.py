@@ -72,8 +72,7 @@ class UpBlock(nn.Module):
         """Shape (B, c_in, H, W) → (B, c_out, sH, sW), s = 2 where it upsamples."""
         h, skip = F.leaky_relu(x_BCHW, LEAK), self.shortcut(x_BCHW)
         if self.upsample:
-            weight, bias = self.conv1.normalised_weight(), self.conv1.bias
-            h = upsample_then_conv(h, weight, bias, fused=self.fused)
+            h = upsample_then_conv(h, self.conv1, fused=self.fused)
             # a 1×1 convolution commutes with nearest upsampling: the cheaper order
             skip = nearest_x2(skip)
         else:

@@ -12,7 +12,9 @@ from typing import Literal
 import torch
 from torch import nn
 
+from osmis_core.models.frozen_features import EfficientNetLite0Features
 from osmis_core.models.generator import Generator
+from osmis_core.models.step_weights import StepWeights
 from osmis_core.precision import has_fast_bfloat16
 
 Compiled = Literal["no", "default", "reduce-overhead"]
@@ -29,6 +31,7 @@ class FastPaths:
         fused: a convolution and the change of resolution beside it are one (``resampling``).
         frozen: the discriminator's weights gather no gradients in the generator's part.
         judged_once: generated pairs are judged once for both networks' losses.
+        normalised_once: weights are divided by σ once a step for all passes (``StepWeights``).
         compiled: ``torch.compile`` of the generator; ``reduce-overhead`` uses CUDA graphs. Needs a
             C compiler beside the GPU, so it is never chosen by itself.
     """
@@ -38,6 +41,7 @@ class FastPaths:
     fused: bool = True
     frozen: bool = True
     judged_once: bool = True
+    normalised_once: bool = True
     compiled: Compiled = "no"
 
     @classmethod
@@ -45,13 +49,21 @@ class FastPaths:
         """What suits a device."""
         return cls(bfloat16=has_fast_bfloat16(device))
 
-    def prepare(self, network: nn.Module) -> None:
-        """Sets a network's own switches; it computes the same with any of them."""
+    def prepare(self, network: nn.Module) -> StepWeights:
+        """Sets a network's own switches, with any of which it computes the same.
+
+        Returns:
+            What its gradients gather in, and are handed back by before the optimiser's step.
+        """
+        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         for module in network.modules():
             if hasattr(module, "fused"):
                 module.fused = self.fused  # type: ignore[assignment]
             if hasattr(module, "memory_format"):
                 module.memory_format = layout  # type: ignore[assignment]
+            if isinstance(module, EfficientNetLite0Features):
+                module.to(dtype)  # frozen: nothing is lost that would come back
         if self.compiled != "no" and isinstance(network, Generator):
             network.compile(mode=self.compiled)
+        return StepWeights(network, dtype, shared=self.normalised_once)

@@ -21,7 +21,9 @@ from osmis_core.augment.differentiable import (
 )
 from osmis_core.augment.features import FeatureAugmentation
 from osmis_core.data.pair import Pair
-from osmis_core.losses import Side, adversarial_loss, class_weights, diversity_loss
+from osmis_core.diversity import diversity_loss
+from osmis_core.gradients import going_on
+from osmis_core.losses import Side, adversarial_loss, class_weights
 from osmis_core.models.discriminator import DiscriminatorConfig, OsmisDiscriminator
 from osmis_core.models.generator import Generator, GeneratorOutput, draw_latents
 from osmis_core.models.judgement import Judgement
@@ -34,6 +36,7 @@ from osmis_core.models.straight_through import (
     straight_through,
 )
 from osmis_core.models.supervision.choice import osmis_supervision, projected_supervision
+from osmis_core.training.adam import Adam
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay, update_ema
 from osmis_core.training.fast_paths import FastPaths
@@ -79,10 +82,10 @@ class Networks:
             network.to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(requires_grad=False)
         self.trainable = [p for p in self.discriminator.parameters() if p.requires_grad]
-        self.adam_generator = torch.optim.Adam(
+        self.adam_generator = Adam(
             self.generator.parameters(), config.learning_rate, config.betas, fused=True
         )
-        self.adam_discriminator = torch.optim.Adam(
+        self.adam_discriminator = Adam(
             self.trainable, config.learning_rate, config.betas, fused=True
         )
 
@@ -111,8 +114,8 @@ class Optimisation:
         area_K = source[1].mean((1, 2))
         self.class_weights_K = class_weights(area_K, config.method).to(device)
         self.networks = Networks(config, area_K, device)
-        self.fast.prepare(self.networks.generator)
-        self.fast.prepare(self.networks.discriminator)
+        self.generator_weights = self.fast.prepare(self.networks.generator)
+        self.discriminator_weights = self.fast.prepare(self.networks.discriminator)
         self.augmentation = AugmentationOptions(
             probability=config.augmentation_probability,
             geometry=config.geometric_augmentation,
@@ -151,25 +154,32 @@ class Optimisation:
         shown = [x.detach().requires_grad_() for x in (*percept, mask_BKHW)]
         judged = self._judge(shown)
         fooled = self._loss(judged, "generator")
-        nets.adam_generator.zero_grad(set_to_none=True)
         gradients = self._gradients(fooled, shown)
+        if not self.fast.judged_once:
+            judged = self._judge(shown)
+        # before the generator learns: one graph less while its own is walked
+        nets.adam_discriminator.zero_grad(set_to_none=True)
+        fake = self._loss(judged, "fake")
+        torch.autograd.backward(fake, inputs=self.discriminator_weights.leaves)
+        del judged
         taught = [
             (x, gradient)
             for x, gradient in zip((*percept, mask_BKHW), gradients, strict=True)
             if gradient is not None and x.requires_grad
         ]
-        torch.autograd.backward(
-            [*(x for x, _ in taught), -self.config.diversity_weight * spread],
-            [*(gradient for _, gradient in taught), None],
-        )
+        nets.adam_generator.zero_grad(set_to_none=True)
+        from_discriminator = going_on([x for x, _ in taught], [g for _, g in taught])
+        torch.autograd.backward(from_discriminator - self.config.diversity_weight * spread)
+        del made, percept, mask_BKHW, taught, from_discriminator
+        self.generator_weights.hand_back()
         nets.adam_generator.step()
-        if not self.fast.judged_once:
-            judged = self._judge(shown)
-        real, fake = self._discriminate(judged, step, rng)
+        real = self._learn_real_pairs(step, rng)
+        self.discriminator_weights.hand_back()
+        nets.adam_discriminator.step()
         samples_seen = (step + 1) * self.config.batch_size
         decay = ema_decay(samples_seen, self.config.batch_size, self.config.ema_ramp)
         update_ema(nets.average, nets.generator, decay)
-        return StepLosses(fooled.detach(), real, fake, spread.detach())
+        return StepLosses(fooled.detach(), real, fake.detach(), spread.detach())
 
     def _generate(
         self, step: int, rng: torch.Generator
@@ -206,32 +216,25 @@ class Optimisation:
 
     def _gradients(self, fooled: Tensor, shown: list[Tensor]) -> tuple[Tensor | None, ...]:
         """Of the generator's loss in what the discriminator was shown; its weights get none."""
-        wanted = shown if self.fast.frozen else [*shown, *self.networks.trainable]
+        wanted = shown if self.fast.frozen else [*shown, *self.discriminator_weights.leaves]
         found = torch.autograd.grad(
             fooled, wanted, retain_graph=self.fast.judged_once, allow_unused=True
         )
         return found[: len(shown)]
 
-    def _discriminate(
-        self, judged_fake: Judgement, step: int, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        nets, config = self.networks, self.config
-        nets.adam_discriminator.zero_grad(set_to_none=True)
-        fake = self._loss(judged_fake, "fake")
-        # one graph at a time: half the memory
-        torch.autograd.backward(fake, inputs=nets.trainable)
+    def _learn_real_pairs(self, step: int, rng: torch.Generator) -> Tensor:
+        """Adds the gradients of the discriminator's loss on real pairs; its value."""
         augmentation = FeatureAugmentation(
-            config.feature_augmentation_probability,
+            self.config.feature_augmentation_probability,
             rng,
-            move_layout=config.layout_feature_augmentation,
+            move_layout=self.config.layout_feature_augmentation,
         )
         with self._autocast():
-            real_percept, real_mask_BKHW = self.real_pairs.batch(step)
-            judged = nets.discriminator.judge(real_percept, real_mask_BKHW, augmentation)
+            percept, mask_BKHW = self.real_pairs.batch(step)
+            judged = self.networks.discriminator.judge(percept, mask_BKHW, augmentation)
         real = self._loss(judged, "real")
-        torch.autograd.backward(real)
-        nets.adam_discriminator.step()
-        return real.detach(), fake.detach()
+        torch.autograd.backward(real, inputs=self.discriminator_weights.leaves)
+        return real.detach()
 
     def _autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast.bfloat16)

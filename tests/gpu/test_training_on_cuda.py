@@ -23,8 +23,15 @@ pytestmark = [
 ]
 
 PLAIN = FastPaths(
-    bfloat16=False, channels_last=False, fused=False, frozen=False, judged_once=False, compiled="no"
+    bfloat16=False,
+    channels_last=False,
+    fused=False,
+    frozen=False,
+    judged_once=False,
+    normalised_once=False,
+    compiled="no",
 )
+EXACT = ["channels_last", "fused", "frozen", "judged_once", "normalised_once"]
 PAIR = example_pair("coffee", 64, 96)
 METHODS = ("projected", "osmis")
 MEMORY_BYTES = 6 * 2**30
@@ -60,7 +67,7 @@ class Keeper:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("switch", ["channels_last", "fused", "frozen", "judged_once"])
+@pytest.mark.parametrize("switch", EXACT)
 def test_exact_paths_agree_with_the_plain_step(method: str, switch: str) -> None:
     plain, fast = losses(method, PLAIN), losses(method, replace(PLAIN, **{switch: True}))
     for a, b in zip(plain, fast, strict=True):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from osmis_core.losses import (
     PART_WEIGHTS,
     adversarial_loss,
     class_weights,
-    diversity_loss,
     object_loss,
 )
 from osmis_core.models.judgement import ContentLogits, Judgement
@@ -80,17 +78,3 @@ def test_class_weights_are_inverse_to_area_or_even() -> None:
     area = torch.tensor([0.8, 0.2, 0.0])
     torch.testing.assert_close(class_weights(area, "osmis"), torch.tensor([0.2, 0.8, 0.0]))
     torch.testing.assert_close(class_weights(area, "projected"), torch.full((3,), 1 / 3))
-
-
-@pytest.mark.parametrize("batch", [2, 3, 5, 8])
-def test_the_sorted_diversity_equals_the_double_loop(batch: int) -> None:
-    features = [torch.randn(batch, 4, 3, 5), torch.randn(batch, 2, 6, 10)]
-    expected = torch.stack(
-        [
-            torch.stack(
-                [(f[i] - f[j]).abs().mean() for i, j in combinations(range(batch), 2)]
-            ).mean()
-            for f in map(torch.tanh, features)
-        ]
-    ).mean()
-    torch.testing.assert_close(-diversity_loss(features), expected)

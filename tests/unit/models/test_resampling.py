@@ -7,10 +7,17 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from osmis_core.models import resampling
-from osmis_core.models.resampling import conv_then_pool, upsample_then_conv
-from osmis_core.models.spectral import SpectralConv2d
+from osmis_core.models.resampling import (
+    conv_then_pool,
+    halve,
+    pooling_kernel,
+    upsample_then_conv,
+    upsampling_kernel,
+)
+from osmis_core.models.spectral import SpectralConv2d, as_it_is
 
 FORMS = [conv_then_pool, upsample_then_conv]
 SIZES = [(8, 12), (2, 2), (1, 6), (7, 10), (5, 5), (1, 1), (32, 32)]
@@ -29,7 +36,7 @@ def results(
     if device_layout == "channels_last":
         x = x.contiguous(memory_format=torch.channels_last)
     x.requires_grad_()
-    y = form(x, conv.normalised_weight(), conv.bias, fused=fused)
+    y = form(x, conv, fused=fused)
     judged = (
         y.double() * torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape)
     ).sum()
@@ -60,13 +67,22 @@ def test_fused_equals_plain(
 def test_even_maps_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above compares two forms, not one with itself."""
     called = []
-    spread = resampling._spread
+    kernel = SpectralConv2d.kernel
 
-    def counted(weight: Tensor) -> Tensor:
-        called.append(weight.shape)
-        return spread(weight)
+    def noted(conv: SpectralConv2d, form: Form = as_it_is) -> Tensor:
+        called.append(form)
+        return kernel(conv, form)
 
-    monkeypatch.setattr(resampling, "_spread", counted)
+    monkeypatch.setattr(SpectralConv2d, "kernel", noted)
     for form in FORMS:
         results(form, (8, 12), torch.float32, fused=True)
-    assert len(called) == 2
+    assert called == [pooling_kernel, upsampling_kernel]
+
+
+def test_halving_goes_back_as_pooling_does() -> None:
+    x = torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True)
+    judged = torch.randn(2, 3, 3, 2, dtype=torch.float64)
+    (expected,) = torch.autograd.grad((F.avg_pool2d(x, 2) * judged).sum(), x)
+    (gradient,) = torch.autograd.grad((halve(x) * judged).sum(), x)
+    torch.testing.assert_close(halve(x), F.avg_pool2d(x, 2))
+    torch.testing.assert_close(gradient, expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,8 +16,15 @@ from osmis_core.training.fast_paths import FastPaths
 from osmis_core.training.step import Optimisation
 
 PLAIN = FastPaths(
-    bfloat16=False, channels_last=False, fused=False, frozen=False, judged_once=False, compiled="no"
+    bfloat16=False,
+    channels_last=False,
+    fused=False,
+    frozen=False,
+    judged_once=False,
+    normalised_once=False,
+    compiled="no",
 )
+EXACT = ["channels_last", "fused", "frozen", "judged_once", "normalised_once"]
 MakeConfig = Callable[..., TrainingConfig]
 
 
@@ -36,7 +45,7 @@ def first_step(
 
 
 @pytest.mark.parametrize("method", ["projected", "osmis"])
-@pytest.mark.parametrize("switch", ["channels_last", "fused", "frozen", "judged_once"])
+@pytest.mark.parametrize("switch", EXACT)
 def test_exact_paths(method: str, switch: str, scene: Pair, make_config: MakeConfig) -> None:
     config = make_config(method, 20)
     expected, plain = first_step(scene, config, PLAIN)
@@ -63,12 +72,15 @@ def test_a_frozen_discriminator_gets_no_gradient_from_the_generators_loss(
 ) -> None:
     run = Optimisation(scene, make_config(method, 20), torch.device("cpu"), FastPaths())
     seen = []
+    find = run._gradients
 
-    def discriminate(*_: object) -> tuple[torch.Tensor, torch.Tensor]:
+    def look(*arguments: object) -> object:
+        gradients = find(*arguments)
+        seen.extend(leaf.grad for leaf in run.discriminator_weights.leaves)
         seen.extend(p.grad for p in run.networks.trainable)
-        return torch.zeros(()), torch.zeros(())
+        return gradients
 
-    monkeypatch.setattr(run, "_discriminate", discriminate)
+    monkeypatch.setattr(run, "_gradients", look)
     run.run(0)
     assert seen
     assert all(gradient is None for gradient in seen)
@@ -82,3 +94,18 @@ def test_all_exact_paths_together(method: str, scene: Pair, make_config: MakeCon
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for name, gradient in plain.items():
         assert (fast[name] - gradient).norm() <= 1e-3 * gradient.norm()
+
+
+def test_a_training_does_not_load_the_compiler() -> None:
+    """Torch would, to build and to go on from gradients: 300 MB for nothing."""
+    program = """
+import sys
+import torch
+from bench.setup import optimisation_of
+optimisation_of("osmis", 64, 80).run(0)
+print(sorted(sys.modules.keys() & {"torch._dynamo", "sympy", "triton"}))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "[]\n"
