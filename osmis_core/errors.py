@@ -29,7 +29,7 @@ class PairError(OsmisError):
 
 
 class CheckpointError(OsmisError):
-    """A checkpoint is damaged, or written by a newer version."""
+    """A checkpoint is damaged, of another version, or of another pair."""
 
     code = "bad_checkpoint"
 

@@ -121,6 +121,7 @@ class Attempt(ABC):
             stop_seconds=self.shop.stop_seconds,
         ).run()
         self.settle_courier()
+        self.lease.tick(now=True)  # what the child has said last, before the task can end
         match ending:
             case None if self.stopping.is_set() and not child.was_killed_by_others:
                 raise ShutdownRequestedError  # it took too long to stop, which is not its fault

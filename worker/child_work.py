@@ -117,7 +117,7 @@ def train(assignment: Assignment, link: Supervised) -> None:
     if link.is_stopping:
         link.say(StoppedReport())
         return
-    result.require_usable()
+    result.conclude(hooks)
     assert hooks.last is not None, "the trainer saves a checkpoint at its end"
     link.say(hooks.last.model_copy(update={"final": True}))
     link.say(ConfigReport(effective_config=result.config.to_dict()))

@@ -63,7 +63,7 @@ class StepWeights:
 
     @property
     def leaves(self) -> list[Tensor]:
-        """All that gradients gather in: what is shared, and the parameters that are used as such."""
+        """All that gradients gather in: what is shared, and parameters that are used as such."""
         own = [leaf for _, leaf in self._shared.values() if leaf.requires_grad]
         return own + [p for p in self._parameters if id(p) not in self._own]
 

@@ -19,7 +19,11 @@ from torch import Tensor
 from osmis_core.errors import CheckpointError
 from osmis_core.training.config import TrainingConfig
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Grows whenever a checkpoint's tensors come to mean another network, be their shapes the same.
+
+2: convolutions' weights lie channels last, and their right singular vectors in that order.
+"""
 HEADER_KEY = "onepair"
 
 
@@ -58,7 +62,7 @@ class Checkpoint:
         """Reads a checkpoint, or only the tensors whose names start with one of ``prefixes``.
 
         Raises:
-            CheckpointError: damaged, not a checkpoint, or of a newer version.
+            CheckpointError: damaged, not a checkpoint, or of another version.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -70,11 +74,7 @@ class Checkpoint:
                 f"{path.name} is not a readable checkpoint",
                 hint="Resume from an older checkpoint of the job.",
             ) from error
-        if header["schema_version"] > SCHEMA_VERSION:
-            raise CheckpointError(
-                f"{path.name} has schema {header['schema_version']}, this is {SCHEMA_VERSION}",
-                hint="Upgrade OnePair on this worker.",
-            )
+        _refuse_other_version(path, header["schema_version"])
         return cls(
             step=header["step"],
             config=TrainingConfig.from_dict(header["config"]),
@@ -82,9 +82,42 @@ class Checkpoint:
             extra=header["extra"],
         )
 
+    def refuse_other_pair(self, config: TrainingConfig) -> None:
+        """For who goes on with it: refuses a pair that is not the one trained on.
+
+        Args:
+            config: of the pair to go on with.
+
+        Raises:
+            CheckpointError: of another number of classes, or another size.
+        """
+        here, there = _shape_of_pair(self.config), _shape_of_pair(config)
+        if here != there:
+            raise CheckpointError(
+                f"the checkpoint does not fit this pair: it is of {here}, the pair of {there}",
+                hint="Resume with the pair that the checkpoint was trained on, and the same "
+                "max_size.",
+            )
+
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under a prefix, without it."""
         return part_of(self.tensors, prefix)
+
+
+def _refuse_other_version(path: Path, version: int) -> None:
+    if version == SCHEMA_VERSION:
+        return
+    if version > SCHEMA_VERSION:
+        hint = "Upgrade OnePair on this worker."
+    else:
+        hint = "It was made by an older version of OnePair: train anew."
+    raise CheckpointError(f"{path.name} has schema {version}, this is {SCHEMA_VERSION}", hint=hint)
+
+
+def _shape_of_pair(config: TrainingConfig) -> str:
+    count, size = config.class_count, config.size
+    classes = "1 class" if count == 1 else f"{count} classes"
+    return f"{classes} at {size.content_w}×{size.content_h} px"
 
 
 def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ class TrainingWarning:
     """Something that went otherwise than planned and did not end the training.
 
     Attributes:
-        code: stable, snake_case (``rolled_back``).
+        code: stable, snake_case: ``rolled_back``, or ``undertrained``.
         detail: what happened, with its numbers.
         hint: what the user can do about it.
     """
@@ -53,10 +53,11 @@ class TrainerHooks(Protocol):
         """Asked after every step; True ends the training with what is learned."""
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """At most every ``checkpoint_seconds``, after each rollback, and once at the end.
+        """At most every ``checkpoint_seconds``, after a rollback, and once at the end.
 
         After a rollback the step is lower than it was; ``extra["rollbacks"]`` tells such
-        checkpoints from earlier ones of the same step.
+        checkpoints from earlier ones of the same step. Step 0 is among them where the rollback
+        led to the very beginning and there are earlier checkpoints: the newest is always sound.
         """
 
     def on_warning(self, warning: TrainingWarning) -> None:

@@ -36,7 +36,7 @@ def load_state(networks: Networks, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of ``state_tensors``, in place; learning rates stay as they are.
 
     Raises:
-        CheckpointError: the tensors are of other networks.
+        CheckpointError: the tensors are of networks that are laid out otherwise.
     """
     try:
         networks.generator.load_state_dict(part_of(tensors, "generator"))
@@ -46,8 +46,8 @@ def load_state(networks: Networks, tensors: Mapping[str, Tensor]) -> None:
         load_optimiser(networks.adam_discriminator, part_of(tensors, "adam_discriminator"))
     except (RuntimeError, ValueError, KeyError, IndexError) as error:
         raise CheckpointError(
-            "the checkpoint does not fit this pair",
-            hint="Resume with the pair that the checkpoint was trained on.",
+            "the checkpoint's networks are laid out otherwise than this version's",
+            hint="It was made by another version of OnePair: train anew.",
         ) from error
 
 

@@ -11,7 +11,7 @@ import torch
 
 from osmis_core.data.pair import Pair
 from osmis_core.training.checkpoint import Checkpoint
-from osmis_core.training.collapse import CollapseWatch, collapsed
+from osmis_core.training.collapse import CollapseWatch, conclude
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.fast_paths import FastPaths
 from osmis_core.training.health import Guard, Rollback
@@ -52,24 +52,26 @@ class TrainResult:
         config: with its planned steps; None if it was asked to stop before there was a plan.
         stopped_because: ``completed``, ``asked`` or ``time_budget``.
         seconds: training time, earlier runs of a resumed training included.
-        collapse: what is wrong with the samples of a training that was asked to stop; None:
-            nothing. It may go on and recover; as it stands it is of no use.
+        finding: what is wrong with the samples; None: nothing. A training that was asked to stop
+            may go on and recover; as it stands it is of no use.
     """
 
     step: int
     config: TrainingConfig
     stopped_because: str
     seconds: float
-    collapse: str | None = None
+    finding: str | None = None
 
-    def require_usable(self) -> None:
-        """For who will not go on with a training that was asked to stop.
+    def conclude(self, hooks: TrainerHooks) -> None:
+        """For who will not go on with a training that was asked to stop; others have concluded.
+
+        After too few steps to be judged, a finding is a warning: ``undertrained``.
 
         Raises:
             TrainingError: ``collapsed``.
         """
-        if self.collapse is not None:
-            raise collapsed(self.collapse, self.config, self.step)
+        if self.finding is not None and self.stopped_because == "asked":
+            conclude(self.finding, self.config, self.step, hooks)
 
 
 def choose_device(name: str) -> torch.device:
@@ -92,12 +94,12 @@ def train(
     Args:
         pair: the source.
         config: what to train; ``config_from_plan`` makes one.
-        hooks: told of progress, asked whether to stop, handed checkpoints.
+        hooks: told of progress and warnings, asked whether to stop, handed checkpoints.
         resume: a checkpoint to go on from; its own config and planned steps hold.
         options: how to run.
 
     Raises:
-        CheckpointError: ``resume`` is damaged, newer, or of another pair's shape.
+        CheckpointError: ``resume`` is damaged, of another version, or of another pair's shape.
         TrainingError: ``diverged``, numbers that are not finite came back after every rollback;
             ``collapsed``, it makes nothing of use.
     """
@@ -118,6 +120,8 @@ class _Run:
         self.hooks, self.options = hooks, options
         device = choose_device(options.device)
         checkpoint = Checkpoint.read(resume) if resume else None
+        if checkpoint:
+            checkpoint.refuse_other_pair(config)
         self.config = checkpoint.config if checkpoint else config
         self.step = checkpoint.step if checkpoint else 0
         extra: dict[str, Any] = checkpoint.extra if checkpoint else {}
@@ -138,6 +142,7 @@ class _Run:
         self.planner = StepPlanner(self.clock)
         self.reported = self.saved = time.monotonic()
         self.reported_step = self.step
+        self.has_checkpoint = checkpoint is not None
 
     def until_done(self) -> TrainResult:
         for rollback in self.guard.rollbacks:
@@ -178,12 +183,15 @@ class _Run:
         return "time_budget" if self.planner.is_over_budget(self.config) else None
 
     def _go_back(self) -> None:
-        """Returns to a sound state, and hands it over: nobody shall resume from what led here."""
+        """Returns to a sound state, and hands it over: nobody shall resume from what led here.
+
+        Where no checkpoint led here, one of no steps would be of no use.
+        """
         rollback = self.guard.go_back(self.step)
         self.step = rollback.back_to
         self.collapse.bad_checks = 0
         self.hooks.on_warning(rollback.warning())
-        if self.step > 0:
+        if self.step > 0 or self.has_checkpoint:
             self._save(None)
 
     def _end(self, reason: str, losses: StepLosses | None) -> TrainResult:
@@ -191,17 +199,16 @@ class _Run:
             self._report(losses)
         if reason == "time_budget" and self.config.steps is None:
             self.config = replace(self.config, steps=self.step)  # there was no time for a plan
-        average = self.optimisation.networks.average
-        finding = self.collapse.find(average, self.config, self.step)
-        if finding and reason != "asked":
-            raise collapsed(finding, self.config, self.step)
+        finding = self.collapse.find(self.optimisation.networks.average, self.config)
+        if finding is not None and reason != "asked":
+            conclude(finding, self.config, self.step, self.hooks)
         self._save(reason)
         return TrainResult(
             step=self.step,
             config=self.config,
             stopped_because=reason,
             seconds=self.clock.seconds,
-            collapse=finding,
+            finding=finding,
         )
 
     def _tell(self, losses: StepLosses) -> None:
@@ -236,4 +243,5 @@ class _Run:
         tensors = state_tensors(self.optimisation.networks)
         checkpoint = Checkpoint(step=self.step, config=self.config, tensors=tensors, extra=extra)
         self.hooks.save_checkpoint(checkpoint)
+        self.has_checkpoint = True
         self.saved = time.monotonic()

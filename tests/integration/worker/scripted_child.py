@@ -4,7 +4,7 @@ The script stands in the plan: ``steps`` to do, ``step_seconds`` each, a checkpo
 ``checkpoint_every`` steps, and what goes wrong: ``die_at`` (SIGKILL itself), ``fail_at`` (says a
 failure), ``hang_at``, ``memory_at``, ``crash_at`` (exit 1), each only while the file ``trouble``
 beside the data exists, which it removes first where ``once`` is set. ``warn``: a code that it
-warns of before its first step.
+warns of before its first step; ``warn_last``: after its last.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _train(assignment: Assignment, script: dict[str, Any], link: Supervised) -> 
         step = int((assignment.folder / assignment.checkpoint).read_text())
     _log(script, f"train from {step}{' smaller' if assignment.smaller else ''}")
     if "warn" in script:
-        link.say(WarningReport(warning=JobWarning(code=script["warn"], detail="as told")))
+        _warn(link, script["warn"])
     while step < script["steps"] and not link.is_finishing:
         if link.is_stopping:
             _checkpoint(assignment, link, step)
@@ -67,9 +67,15 @@ def _train(assignment: Assignment, script: dict[str, Any], link: Supervised) -> 
         link.say(ProgressReport(phase=Phase.TRAINING, progress=progress))
         if step % script.get("checkpoint_every", 10) == 0:
             _checkpoint(assignment, link, step)
+    if "warn_last" in script:
+        _warn(link, script["warn_last"])
     _checkpoint(assignment, link, step, final=True)
     link.say(TrainedReport(metrics={"steps": step}))
     return 0
+
+
+def _warn(link: Supervised, code: str) -> None:
+    link.say(WarningReport(warning=JobWarning(code=code, detail="as told")))
 
 
 def _checkpoint(assignment: Assignment, link: Supervised, step: int, final: bool = False) -> None:

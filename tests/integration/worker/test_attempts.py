@@ -101,6 +101,14 @@ def test_what_the_training_warns_of_is_on_the_job_once(bench, run: Run) -> None:
     assert [w.code for w in job.warnings] == ["rolled_back"]
 
 
+def test_what_the_training_warns_of_at_its_very_end_is_on_the_job(bench, run: Run) -> None:
+    """Also when nothing comes after it that would beat."""
+    job = run(bench.post(n=None, warn_last="undertrained"))
+
+    assert job.status is Status.SUCCEEDED
+    assert [w.code for w in job.warnings] == ["undertrained"]
+
+
 def test_out_of_memory_once_goes_on_smaller_and_says_so(bench, run: Run) -> None:
     job = run(bench.post(trouble=bench.trouble("memory"), trouble_at=25, step_seconds=0.05))
 

@@ -12,7 +12,7 @@ from osmis_core.data.plan import TrainingOptions, plan_training
 from osmis_core.data.reader import read_pair
 from osmis_core.data.storage import save_normalised
 from osmis_core.errors import TrainingError
-from osmis_core.training import health
+from osmis_core.training import collapse, health
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.step import Optimisation, StepLosses
 from worker.child_work import train
@@ -22,6 +22,7 @@ from worker.protocol import (
     PreviewReport,
     ProgressReport,
     Report,
+    StoppedReport,
     TrainedReport,
     WarningReport,
 )
@@ -94,20 +95,50 @@ def test_a_rollback_is_a_warning_and_overwrites_no_checkpoint(
     assert link.of(TrainedReport)
 
 
-def test_who_finishes_a_collapsed_training_gets_an_error(
-    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has every step leave an average that makes masks of one class."""
     real = Optimisation.run
 
     def run(optimisation: Optimisation, step: int) -> StepLosses:
         losses = real(optimisation, step)
         average = optimisation.networks.average
         with torch.no_grad():
-            average.rgb_heads[str(average.config.blocks - 1)].bias.fill_(-30.0)
+            average.mask_head.weight.zero_()
+            average.mask_head.bias.copy_(torch.arange(average.config.class_count).float())
         return losses
 
     monkeypatch.setattr(Optimisation, "run", run)
+
+
+@pytest.mark.usefixtures("_one_class")
+def test_who_finishes_a_collapsed_training_gets_an_error(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collapse, "LEARNED_FROM_STEP", 1)
     with pytest.raises(TrainingError) as caught:
         train(assignment, Link(finish_at=1))  # type: ignore[arg-type]
     assert caught.value.code == "collapsed"
     assert caught.value.hint
+
+
+@pytest.mark.usefixtures("_one_class")
+@pytest.mark.parametrize("finish_at", [1, None])
+def test_one_that_was_too_short_to_be_judged_ends_with_a_warning(
+    finish_at: int | None, assignment: Assignment
+) -> None:
+    link = Link(finish_at=finish_at)
+    train(assignment, link)  # type: ignore[arg-type]
+    (said,) = link.of(WarningReport)
+    assert said.warning.code == "undertrained"
+    assert said.warning.hint
+    assert link.of(CheckpointReport)[-1].final
+    assert link.of(TrainedReport)
+
+
+@pytest.mark.usefixtures("_one_class")
+def test_one_that_is_stopped_and_will_go_on_is_not_warned_of(assignment: Assignment) -> None:
+    link = Link(is_stopping=True)
+    train(assignment, link)  # type: ignore[arg-type]
+    assert link.of(StoppedReport)
+    assert not link.of(WarningReport)

@@ -17,6 +17,7 @@ from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.collapse import (
     BAD_CHECKS,
     CHECK_STEPS,
+    FLAT,
     LEARNED_FROM_STEP,
     CollapseWatch,
 )
@@ -51,8 +52,8 @@ def deaf(generator: Generator) -> None:
 
 
 SPOILED = {
-    "black": (lambda g: flat(g, -30.0), "one flat colour"),
-    "white": (lambda g: flat(g, 30.0), "one flat colour"),
+    "black": (lambda g: flat(g, -30.0), FLAT),
+    "white": (lambda g: flat(g, 30.0), FLAT),
     "one picture": (deaf, "the same"),
     "one class": (one_class, "one class"),
 }
@@ -74,22 +75,25 @@ def test_what_makes_nothing_is_found(
     kind: str, average: Generator, watch: CollapseWatch, make_config: MakeConfig
 ) -> None:
     config = make_config("osmis", LONG)
-    assert watch.find(average, config, LONG) is None
+    assert watch.find(average, config) is None
     spoil, words = SPOILED[kind]
     spoil(average)
-    found = watch.find(average, config, LONG)
+    found = watch.find(average, config)
     assert found is not None
     assert words in found
 
 
-@pytest.mark.parametrize("kind", ["one picture", "one class"])
-def test_a_training_that_has_only_begun_is_not_judged_by_layouts_and_masks(
+@pytest.mark.parametrize("kind", SPOILED)
+def test_a_training_that_has_only_begun_is_not_watched(
     kind: str, average: Generator, watch: CollapseWatch, make_config: MakeConfig
 ) -> None:
     SPOILED[kind][0](average)
-    config = make_config("osmis", 30)
-    assert watch.find(average, config, LEARNED_FROM_STEP - 1) is None
-    assert watch.find(average, config, LEARNED_FROM_STEP) is not None
+    config = make_config("osmis", LEARNED_FROM_STEP + 1)
+    for step in range(LEARNED_FROM_STEP):
+        watch.check(average, config, step)
+    assert watch.bad_checks == 0
+    watch.check(average, config, LEARNED_FROM_STEP)
+    assert watch.bad_checks == 1
 
 
 def test_no_more_is_asked_for_than_the_source_has(
@@ -98,11 +102,11 @@ def test_no_more_is_asked_for_than_the_source_has(
     config = make_config("osmis", LONG)
     image_CHW, mask_KHW = source_tensors(scene, config.size)
     flat(average, 30.0)
-    assert CollapseWatch((image_CHW * 0, mask_KHW)).find(average, config, LONG) is None
+    assert CollapseWatch((image_CHW * 0, mask_KHW)).find(average, config) is None
     one_class(average)
     only = torch.zeros_like(mask_KHW)
     only[0] = 1
-    assert CollapseWatch((image_CHW * 0, only)).find(average, config, LONG) is None
+    assert CollapseWatch((image_CHW * 0, only)).find(average, config) is None
 
 
 def test_only_a_collapse_that_lasts_ends_a_run(
@@ -176,7 +180,61 @@ def test_a_collapsed_training_ends_in_an_error_and_no_final_checkpoint(
         train(scene, make_config("osmis", 2), recorder, options=SELDOM)
     assert caught.value.code == "collapsed"
     assert SPOILED[kind][1] in caught.value.detail
-    assert recorder.checkpoints == []
+    assert (recorder.checkpoints, recorder.warnings) == ([], [])
+
+
+@pytest.mark.parametrize("kind", [k for k, (_, said) in SPOILED.items() if said != FLAT])
+def test_one_that_was_too_short_to_be_judged_ends_with_a_warning(
+    kind: str,
+    scene: Pair,
+    make_config: MakeConfig,
+    recorder: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil_training: Callable[[str], None],
+) -> None:
+    monkeypatch.setattr(collapse, "LEARNED_FROM_STEP", 3)
+    spoil_training(kind)
+    result = train(scene, make_config("projected", 2), recorder, options=SELDOM)
+    assert result.stopped_because == "completed"
+    assert SPOILED[kind][1] in (result.finding or "")
+    (warning,) = recorder.warnings
+    assert warning.code == "undertrained"
+    result.conclude(recorder)
+    assert len(recorder.warnings) == 1
+    assert "step 2" in warning.detail
+    assert SPOILED[kind][1] in warning.detail
+    for said in ("iterations", "max_runtime_seconds", "3 steps"):
+        assert said in warning.hint
+    assert "projected" not in warning.hint
+    assert Checkpoint.read(recorder.checkpoints[-1]).extra["stopped_because"] == "completed"
+
+
+def test_one_that_ran_out_of_time_too(
+    scene: Pair,
+    make_config: MakeConfig,
+    recorder: Any,
+    spoil_training: Callable[[str], None],
+) -> None:
+    spoil_training("one class")
+    config = replace(make_config("osmis", LONG), budget_seconds=0.001)
+    result = train(scene, config, recorder, options=SELDOM)
+    assert result.stopped_because == "time_budget"
+    assert [warning.code for warning in recorder.warnings] == ["undertrained"]
+    assert "method=projected" in recorder.warnings[0].hint
+
+
+def test_one_that_was_asked_to_stop_is_warned_of_only_where_it_will_not_go_on(
+    scene: Pair,
+    make_config: MakeConfig,
+    recorder: Any,
+    spoil_training: Callable[[str], None],
+) -> None:
+    spoil_training("one class")
+    recorder.stop_at = 1
+    result = train(scene, make_config("osmis", LONG), recorder, options=SELDOM)
+    assert (result.stopped_because, recorder.warnings) == ("asked", [])
+    result.conclude(recorder)
+    assert [warning.code for warning in recorder.warnings] == ["undertrained"]
 
 
 def test_a_collapse_that_lasts_ends_the_training_before_its_last_step(
@@ -188,15 +246,16 @@ def test_a_collapse_that_lasts_ends_the_training_before_its_last_step(
 ) -> None:
     """Also when it is stopped meanwhile: the checks so far are in the checkpoint."""
     monkeypatch.setattr(collapse, "CHECK_STEPS", 1)
+    monkeypatch.setattr(collapse, "LEARNED_FROM_STEP", 6)
     spoil_training("black")
     config = make_config("osmis", 12)
     recorder.stop_at = 7
     result = train(scene, config, recorder, options=SELDOM)
     assert (result.step, result.stopped_because) == (7, "asked")
     assert Checkpoint.read(recorder.checkpoints[-1]).extra["bad_checks"] == 1
-    assert result.collapse is not None
+    assert result.finding is not None
     with pytest.raises(TrainingError, match="flat colour"):
-        result.require_usable()
+        result.conclude(recorder)
     recorder.stop_at = None
     with pytest.raises(TrainingError, match="after step 9"):
         train(scene, config, recorder, resume=recorder.checkpoints[-1], options=SELDOM)
@@ -207,4 +266,5 @@ def test_thirty_ugly_steps_are_no_collapse(
 ) -> None:
     config = replace(make_config("osmis", 30), batch_size=5)
     result = train(scene, config, recorder, options=SELDOM)
-    assert (result.step, result.collapse) == (30, None)
+    assert (result.step, result.stopped_because) == (30, "completed")
+    assert "flat colour" not in (result.finding or "")  # masks may be of one class as yet

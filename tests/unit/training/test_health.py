@@ -68,9 +68,10 @@ class Poison:
                 return replace(losses, discriminator_real=torch.tensor(float("nan")))
             if self.kind == "gradient":
                 gradient = next(p.grad for p in nets.trainable if p.grad is not None)
-                gradient.flatten()[-1] = float("inf")
+                gradient[(-1,) * gradient.dim()] = float("inf")
             else:
-                next(nets.generator.parameters()).flatten()[0] = float("nan")
+                weight = next(nets.generator.parameters())
+                weight[(0,) * weight.dim()] = float("nan")
         return losses
 
 
@@ -181,6 +182,48 @@ def test_before_the_first_snapshot_it_begins_anew(
     assert [step for step, _ in poison.ran] == [0, 0, 1]
     assert result.step == 2
     assert [Checkpoint.read(p).step for p in recorder.checkpoints] == [2]  # none of no steps
+
+
+def test_back_at_the_beginning_the_newest_checkpoint_is_not_what_led_there(
+    scene: Pair, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is one of no steps, and resumed from there a training ends as if it had gone on."""
+    poison = Poison("weights", 3).into(monkeypatch)
+    config = replace(config, steps=4)
+    whole, rest = Recorder(tmp_path / "whole"), Recorder(tmp_path / "rest")
+    for hooks in (whole, rest):
+        hooks.folder.mkdir()
+    train(scene, config, whole, options=OFTEN)
+    steps = [Checkpoint.read(path).step for path in whole.checkpoints]
+    assert steps == [1, 2, 0, 1, 2, 3, 4]
+    beginning = whole.checkpoints[2]
+    assert _finite(beginning)
+    assert len(Checkpoint.read(beginning).extra["rollbacks"]) == 1
+    poison.ran = []
+    train(scene, config, rest, resume=beginning, options=SELDOM)
+    assert poison.ran == [(step, config.learning_rate / 2) for step in range(4)]
+    one, other = (Checkpoint.read(hooks.checkpoints[-1]) for hooks in (whole, rest))
+    assert one.tensors.keys() == other.tensors.keys()
+    for name, tensor in one.tensors.items():
+        assert torch.equal(tensor, other.tensors[name]), name
+
+
+def test_back_at_a_resumed_beginning_it_is_handed_over_again(
+    scene: Pair, config: TrainingConfig, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever resumes once more would not know of the second return."""
+    Poison("weights", 3, always=True).into(monkeypatch)
+    with pytest.raises(TrainingError):
+        train(scene, config, recorder, options=OFTEN)
+    beginning = recorder.checkpoints[2]
+    again = Recorder(recorder.folder / "again")
+    again.folder.mkdir()
+    with pytest.raises(TrainingError):
+        train(scene, config, again, resume=beginning, options=SELDOM)
+    returns = [Checkpoint.read(path) for path in again.checkpoints]
+    assert [(one.step, len(one.extra["rollbacks"])) for one in returns] == [
+        (0, count) for count in range(2, MAX_ROLLBACKS + 1)
+    ]
 
 
 def test_a_gpu_is_asked_seldom_and_a_checkpoint_waits_for_its_answer(

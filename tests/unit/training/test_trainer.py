@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ import torch
 from safetensors import safe_open
 
 from osmis_core.data.pair import Pair
+from osmis_core.data.plan import TrainingOptions, plan_training
 from osmis_core.errors import CheckpointError, TrainingError
 from osmis_core.generation import Sampler
+from osmis_core.training import checkpoint
 from osmis_core.training.checkpoint import SCHEMA_VERSION, Checkpoint
-from osmis_core.training.config import TrainingConfig
+from osmis_core.training.config import TrainingConfig, config_from_plan
 from osmis_core.training.ema import ema_decay
 from osmis_core.training.health import MAX_ROLLBACKS
 from osmis_core.training.trainer import RunOptions, train
@@ -52,7 +55,6 @@ def test_hooks_hear_of_every_step_with_finite_losses(
 def test_a_time_budget_becomes_planned_steps(
     scene: Pair, make_config: MakeConfig, recorder: Any
 ) -> None:
-    # osmis: the other method makes blank pictures of this scene in its first hundred steps
     config = make_config("osmis", 1, mask_sampling_share=0.3)
     config = replace(config, steps=None, budget_seconds=12.0)
     result = train(scene, config, recorder, options=OFTEN)
@@ -76,7 +78,7 @@ def test_a_checkpoint_is_one_file_without_pickle(
     assert not list(recorder.folder.glob("*.partial"))
 
 
-def test_damaged_foreign_and_newer_checkpoints_are_refused(
+def test_a_damaged_checkpoint_is_refused(
     scene: Pair, make_config: MakeConfig, recorder: Any, tmp_path: Path
 ) -> None:
     config = make_config("projected", 1)
@@ -86,14 +88,83 @@ def test_damaged_foreign_and_newer_checkpoints_are_refused(
     damaged.write_bytes(good.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         Checkpoint.read(damaged)
-    newer = Checkpoint.read(good)
-    newer.write(tmp_path / "newer.safetensors")
-    raw = (tmp_path / "newer.safetensors").read_bytes()
-    marked = raw.replace(b'schema_version\\": 1', b'schema_version\\": 9')
-    assert marked != raw
-    (tmp_path / "newer.safetensors").write_bytes(marked)
-    with pytest.raises(CheckpointError, match="schema 9"):
-        Checkpoint.read(tmp_path / "newer.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"),
+    [(SCHEMA_VERSION + 1, "Upgrade OnePair"), (1, "older version of OnePair: train anew")],
+)
+def test_checkpoints_of_other_versions_are_refused(
+    version: int,
+    hint: str,
+    scene: Pair,
+    make_config: MakeConfig,
+    recorder: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = make_config("osmis", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "SCHEMA_VERSION", version)
+        train(scene, config, recorder, options=SELDOM)
+    (path,) = recorder.checkpoints
+    for use in (
+        lambda: train(scene, config, recorder, resume=path, options=SELDOM),
+        lambda: Sampler(path, "cpu"),
+    ):
+        with pytest.raises(CheckpointError, match=f"schema {version}") as caught:
+            use()
+        assert hint in caught.value.hint
+
+
+@pytest.fixture
+def resumed(
+    scene: Pair, make_config: MakeConfig, recorder: Any
+) -> Callable[[Pair, TrainingConfig], CheckpointError]:
+    """What is said to who goes on with one step of ``osmis`` on the scene."""
+    train(scene, make_config("osmis", 1), recorder, options=SELDOM)
+
+    def resume(pair: Pair, config: TrainingConfig) -> CheckpointError:
+        with pytest.raises(CheckpointError) as caught:
+            train(pair, config, recorder, resume=recorder.checkpoints[-1], options=SELDOM)
+        return caught.value
+
+    return resume
+
+
+def test_a_checkpoint_of_another_pair_is_refused(
+    scene: Pair,
+    image_alone: Pair,
+    make_config: MakeConfig,
+    resumed: Callable[[Pair, TrainingConfig], CheckpointError],
+) -> None:
+    square = replace(scene, image_HWC=scene.image_HWC[:, :48], mask_HW=scene.mask_HW[:, :48])
+    plan = plan_training(square, TrainingOptions(method="osmis", max_size=48), has_gpu=False)
+    others = [
+        (image_alone, make_config("osmis", 1, supervision="none"), "2 classes.* 1 class "),
+        (square, config_from_plan(square, plan), "48×36 px.* 48×48 px"),
+    ]
+    for pair, config, words in others:
+        error = resumed(pair, config)
+        assert re.search(words, error.detail)
+        assert "Resume with the pair" in error.hint
+
+
+def test_of_the_same_pair_but_other_networks_it_is_of_another_version(
+    scene: Pair,
+    make_config: MakeConfig,
+    recorder: Any,
+    resumed: Callable[[Pair, TrainingConfig], CheckpointError],
+) -> None:
+    whole = Checkpoint.read(recorder.checkpoints[-1])
+    names = sorted(whole.tensors)
+    renamed = {**whole.tensors, "generator.former": torch.zeros(3)}
+    widened = {name: t.repeat(2) if t.dim() == 1 else t for name, t in whole.tensors.items()}
+    fewer = {name: whole.tensors[name] for name in names if not name.endswith("bias")}
+    for tensors in (renamed, widened, fewer):
+        replace(whole, tensors=tensors).write(recorder.checkpoints[-1])
+        error = resumed(scene, make_config("osmis", 1))
+        assert "another version of OnePair: train anew" in error.hint
+        assert "pair that" not in error.hint
 
 
 def test_losses_that_are_not_finite_end_the_training_with_a_hint(
