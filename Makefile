@@ -52,9 +52,11 @@ bench-switches: setup  ## each fast path of the step, alone and without it
 
 bench-gpu: setup  ## the same on a GPU; says so where there is none
 	$(BIN)/python -m bench.step --switches --device cuda --row osmis-128x256 --row projected-64x96
+	$(BIN)/python -m bench.refinement --hundred --device cuda
 
-bench-refinement: setup
-	$(BIN)/python bench/refinement.py
+bench-refinement: setup  ## a sample beside the prototype, and a hundred as a set refines them
+	$(BIN)/python -m bench.refinement
+	$(BIN)/python -m bench.refinement --hundred
 
 bench-scoring: setup  ## scoring against the textbook's matrix square root: about ten minutes
 	$(BIN)/python -m bench.scoring

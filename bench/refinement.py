@@ -1,10 +1,13 @@
 """Seconds per refined sample, ours and the prototype's algorithm on the same coarse samples.
 
-    python bench/refinement.py                 # ours; the prototype too where it lies beside
-    python bench/refinement.py --samples 8 --no-prototype
+    python -m bench.refinement                 # ours; the prototype too where it lies beside
+    python -m bench.refinement --samples 8 --no-prototype
+    python -m bench.refinement --hundred       # 100 samples of coffee, as a sample set refines them
+    python -m bench.refinement --hundred --device cuda     # in batches; unmeasured as yet
 
 The coarse samples are mirrored and shifted copies of the source, made small. Both sides of a pair
-run one after the other, so that the ratio holds on a machine whose load changes.
+run one after the other, so that the ratio holds on a machine whose load changes. ``--hundred``
+takes all threads and counts the source's pyramid in, but neither compiling nor writing files.
 """
 
 from __future__ import annotations
@@ -17,48 +20,57 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numba
 import numpy as np
 import torch
 from PIL import Image
 
-from osmis_core.refinement import RefinementOptions, Refiner
+from bench import measurement
+from osmis_core.refinement import RefinementOptions, Refiner, refiner_on
 from osmis_core.refinement.features import F32, resize
 from osmis_core.refinement.source import level_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 PROTOTYPE = ROOT.parent / "shared/prototype/refine.py"
 COARSE_HW = {"coins": (64, 80), "coffee": (64, 96)}
+HUNDRED = 100
+HUNDRED_BAR_SECONDS, HUNDRED_AIM_SECONDS = 80, 40
+"""For 400×600 pixels on two cores."""
 
 
 def main() -> None:
-    """Times both examples and prints a table."""
+    """Times both examples and prints a table, or one of them a hundred times over."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--no-prototype", action="store_true")
+    parser.add_argument("--hundred", action="store_true")
     arguments = parser.parse_args()
+    if arguments.device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("no CUDA device here: nothing to measure")
+    options = RefinementOptions(threads=arguments.threads)
+    if arguments.hundred:
+        report_hundred(arguments.device, options)
+        return
     prototype = None if arguments.no_prototype else load_prototype()
-    for name, coarse_hw in COARSE_HW.items():
-        report(name, coarse_hw, arguments.samples, arguments.threads, prototype)
+    for name in COARSE_HW:
+        report(name, arguments.samples, arguments.device, options, prototype)
 
 
 def report(
     name: str,
-    coarse_hw: tuple[int, int],
     samples: int,
-    threads: int | None,
+    device: torch.device,
+    options: RefinementOptions,
     prototype: ModuleType | None,
 ) -> None:
     """Prints the seconds of one example."""
-    folder = ROOT / "examples" / name
-    image = np.asarray(Image.open(folder / "image.png").convert("RGB"))
-    mask = np.asarray(Image.open(folder / "mask.png"))
-    class_count = int(mask.max()) + 1
+    image, mask = load_pair(name)
     started = time.perf_counter()
-    options = RefinementOptions(threads=threads)
-    refiner = Refiner(image, mask, class_count, coarse_hw, mask.shape, options)
+    refiner = refiner_of(name, device, options)
     built = time.perf_counter() - started
-    coarse = [coarse_sample(image, mask, class_count, coarse_hw, i) for i in range(samples)]
+    coarse = coarse_samples(name, samples)
     first = seconds(lambda: refiner.refine(*coarse[0], seed=0))
     ours, theirs = [], []
     for seed, (image_HWC, mask_HWK) in enumerate(coarse):
@@ -72,6 +84,53 @@ def report(
         ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
         print(f"  prototype  min {min(theirs):.3f} s  median {statistics.median(theirs):.3f} s")
         print(f"  paired ratio, median: {ratio:.1f}×")
+
+
+def report_hundred(device: torch.device, options: RefinementOptions) -> None:
+    """Prints the seconds that a set of 100 samples at 400×600 spends on refinement."""
+    coarse = coarse_samples("coffee", HUNDRED)
+    samples = [(*pair, seed) for seed, pair in enumerate(coarse)]
+    first = seconds(lambda: refiner_of("coffee", device, options).refine(*coarse[0], seed=0))
+    # results are dropped one by one, as a set drops them once they are on disk
+    took = seconds(
+        lambda: sum(1 for _ in refiner_of("coffee", device, options).refine_each(samples))
+    )
+    height, width = load_pair("coffee")[1].shape
+    threads = options.threads or numba.config.NUMBA_NUM_THREADS
+    where = f"{threads} threads" if device.type == "cpu" else str(device)
+    measurement.report(
+        f"refinement, {HUNDRED} samples at {height}×{width}, {where}: {took:.1f} s"
+        f" (two cores: at most {HUNDRED_BAR_SECONDS}, aim {HUNDRED_AIM_SECONDS})",
+        row="refinement-100",
+        samples=HUNDRED,
+        output_hw=[height, width],
+        device=device.type,
+        threads=threads,
+        seconds=round(took, 2),
+        first_sample_seconds=round(first, 2),
+        bar_seconds=HUNDRED_BAR_SECONDS,
+        aim_seconds=HUNDRED_AIM_SECONDS,
+    )
+
+
+def load_pair(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """An example's image and classes."""
+    mask = np.asarray(Image.open(ROOT / "examples" / name / "mask.png"))
+    return measurement.load_example(name), mask
+
+
+def refiner_of(name: str, device: torch.device, options: RefinementOptions) -> Refiner:
+    """What refines an example's samples to its own size on this device."""
+    image, mask = load_pair(name)
+    class_count = int(mask.max()) + 1
+    return refiner_on(device, image, mask, class_count, COARSE_HW[name], mask.shape, options)
+
+
+def coarse_samples(name: str, count: int) -> list[tuple[F32, F32]]:
+    """Samples 0 … count − 1 of an example."""
+    image, mask = load_pair(name)
+    class_count = int(mask.max()) + 1
+    return [coarse_sample(image, mask, class_count, COARSE_HW[name], i) for i in range(count)]
 
 
 def coarse_sample(

@@ -29,7 +29,7 @@ from osmis_core.metrics.masks import class_faults, layout_diversity
 from osmis_core.metrics.scoring import SourceScorer
 from osmis_core.models.frozen_features import NETWORK_NAME
 from osmis_core.pixels import resize_sample, to_classes, to_grey, to_u8
-from osmis_core.refinement.refiner import Refined, Refiner
+from osmis_core.refinement import refiner_on
 from osmis_core.training.collapse import LEARNED_FROM_STEP, CollapseWatch, collapsed
 from osmis_core.training.real_pairs import source_tensors
 
@@ -186,7 +186,7 @@ class _SetMaker:
         if sampler.step < LEARNED_FROM_STEP:
             return
         watch = CollapseWatch(source_tensors(self.pair, sampler.config.size))
-        finding = watch.find(sampler.generator, sampler.config, sampler.step)
+        finding = watch.find(sampler.generator, sampler.config)
         if finding:
             raise collapsed(finding, sampler.config, sampler.step)
 
@@ -200,33 +200,42 @@ class _SetMaker:
             )
 
     def _refine(self) -> None:
-        refiner = None
-        if self.request.refine:
-            refiner = Refiner(
-                self.pair.image_HWC,
-                self.pair.mask_HW,
-                self.pair.class_count,
-                self.coarse_hw,
-                self.output_hw,
-            )
-        for i in self._told("refining"):
+        for i, delivered in zip(self._told("refining"), self._at_output_size(), strict=True):
+            image_HWC, mask_HW, self.verbatim[i] = delivered
+            if self.pair.is_grey:
+                image_HWC = to_grey(image_HWC)
+            for name, array in (("image", image_HWC), ("mask", mask_HW)):
+                file = self.folder / f"{name}-{i:06d}.png"
+                Image.fromarray(array).save(file, compress_level=COARSE_PNG_LEVEL)
+
+    def _at_output_size(self) -> Iterator[tuple[U8, U8, float | None]]:
+        """Image, mask and verbatim share of every sample."""
+        if not self.request.refine:
+            for coarse in self._coarse():
+                yield *resize_sample(coarse, self.output_hw), None
+            return
+        refiner = refiner_on(
+            self.sampler.device,
+            self.pair.image_HWC,
+            self.pair.mask_HW,
+            self.pair.class_count,
+            self.coarse_hw,
+            self.output_hw,
+        )
+        samples = ((pair.image_HWC, pair.mask_HWK, i) for i, pair in enumerate(self._coarse()))
+        for refined in refiner.refine_each(samples):
+            yield refined.image_HWC, refined.mask_HW, refined.verbatim_share
+
+    def _coarse(self) -> Iterator[CoarsePair]:
+        """The generated samples; each one's file goes as it is read."""
+        for i in range(self.request.n):
             path = self.folder / f"coarse-{i:06d}.npz"
             with np.load(path) as arrays:
                 coarse = CoarsePair(
                     arrays["image"].astype(np.float32), arrays["mask"].astype(np.float32)
                 )
             path.unlink()
-            if refiner is None:
-                image_HWC, mask_HW = resize_sample(coarse, self.output_hw)
-            else:
-                refined: Refined = refiner.refine(coarse.image_HWC, coarse.mask_HWK, seed=i)
-                image_HWC, mask_HW = refined.image_HWC, refined.mask_HW
-                self.verbatim[i] = refined.verbatim_share
-            if self.pair.is_grey:
-                image_HWC = to_grey(image_HWC)
-            for name, array in (("image", image_HWC), ("mask", mask_HW)):
-                file = self.folder / f"{name}-{i:06d}.png"
-                Image.fromarray(array).save(file, compress_level=COARSE_PNG_LEVEL)
+            yield coarse
 
     def _score(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         network = load_scoring_network(

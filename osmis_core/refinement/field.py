@@ -11,8 +11,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from osmis_core.parallel import RowBands
 from osmis_core.refinement.features import F32, LANES, PATCH, RADIUS
-from osmis_core.refinement.parallel import RowBands
 
 I32 = npt.NDArray[np.int32]
 

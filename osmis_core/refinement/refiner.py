@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numba
@@ -9,22 +10,30 @@ import numpy as np
 import numpy.typing as npt
 
 from osmis_core.data.pair import IGNORE
+from osmis_core.parallel import RowBands
 from osmis_core.refinement import cleaning
 from osmis_core.refinement.exact import complete_matches
 from osmis_core.refinement.features import F32, PATCH, pack
 from osmis_core.refinement.field import carry_field, enlarge, improve_field
 from osmis_core.refinement.options import RefinementOptions
-from osmis_core.refinement.parallel import RowBands
 from osmis_core.refinement.source import build_pyramid, check_source, level_sizes
 from osmis_core.refinement.vote import gaussian_patch, verbatim_share, vote_features, vote_pair
 
 I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 
-_SEARCH_RADII_PX = (3, 1)
+CoarseSample = tuple[F32, F32, int]
+"""``image_HWC``, ``mask_HWK`` and seed, as :meth:`Refiner.refine` takes them."""
+
+SEARCH_RADII_PX = (3, 1)
 """Random tries a pass: the carried field is right up to a pixel or two."""
 
 _DEFAULT_OPTIONS = RefinementOptions()
+
+
+def search_seed(seed: int, level: int, iteration: int) -> int:
+    """The seed of one round of random search, from the sample's."""
+    return (seed * 64 + level) * 64 + iteration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +88,9 @@ class Refiner:
         self.coarse_hw = coarse_hw
         self.output_hw = output_hw
         self._class_count = class_count
-        self._threads = options.threads or numba.get_num_threads()
+        # numba.get_num_threads() would start numba's own pool, which resets torch's thread count
+        all_threads: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        self._threads = options.threads or all_threads
         self._vote_weights = gaussian_patch(options.vote_sigma_px)
         self._final_weights = gaussian_patch(options.final_vote_sigma_px)
         sizes = level_sizes(coarse_hw, output_hw, options.scale_step)
@@ -99,10 +110,8 @@ class Refiner:
         Raises:
             ValueError: a shape is wrong or a value is not finite.
         """
-        self._check_sample(image_HWC, mask_HWK)
+        query = self._query(image_HWC, mask_HWK)
         source = self._source
-        unit_image_HWC = np.clip(image_HWC, -1, 1).astype(np.float32)
-        query = pack(unit_image_HWC, self._cleaned(mask_HWK), source.corners_KD)
         with RowBands(self._threads) as bands:
             field_HW2 = self._match_coarse(bands, query)
             for index in range(1, len(source.levels)):
@@ -122,6 +131,21 @@ class Refiner:
             mask_HW=cleaning.without_specks(labels_HW, source.fine_speck_px_K),
             verbatim_share=verbatim_share(field_HW2),
         )
+
+    def refine_each(self, samples: Iterable[CoarseSample]) -> Iterator[Refined]:
+        """Refines one sample after the other, each as :meth:`refine` does.
+
+        Args:
+            samples: drawn from as they are needed, so that any number takes the same memory.
+
+        Yields:
+            The refined pairs, in the samples' order.
+
+        Raises:
+            ValueError: as for :meth:`refine`.
+        """
+        for image_HWC, mask_HWK, seed in samples:
+            yield self.refine(image_HWC, mask_HWK, seed=seed)
 
     def _match_coarse(self, bands: RowBands, query: F32) -> I32:
         """The field at the coarse size; where that is the output size too, the final one."""
@@ -146,11 +170,17 @@ class Refiner:
                 query,
                 level.sharp if iteration else level.blurred,
                 field_HW2,
-                radii_px=_SEARCH_RADII_PX,
+                radii_px=SEARCH_RADII_PX,
                 coherence=self.options.coherence,
-                seed=(seed * 64 + index) * 64 + iteration,
+                seed=search_seed(seed, index, iteration),
             )
         return field_HW2
+
+    def _query(self, image_HWC: F32, mask_HWK: F32) -> F32:
+        """A sample's features at the coarse size, once it is found to be sound."""
+        self._check_sample(image_HWC, mask_HWK)
+        unit_image_HWC = np.clip(image_HWC, -1, 1).astype(np.float32)
+        return pack(unit_image_HWC, self._cleaned(mask_HWK), self._source.corners_KD)
 
     def _cleaned(self, mask_HWK: F32) -> F32:
         """The sample's mask with its specks one-hot in the class around them."""

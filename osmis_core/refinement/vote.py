@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from osmis_core.parallel import RowBands
 from osmis_core.refinement.features import F32, LANES, PATCH, RADIUS, reflect_borders
-from osmis_core.refinement.parallel import RowBands
 
 I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]

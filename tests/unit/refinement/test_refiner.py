@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from osmis_core.refinement import Refined, RefinementOptions, Refiner
 from osmis_core.refinement.features import resize
@@ -72,6 +73,14 @@ def test_bytes_depend_on_the_seed_alone(scene):
     assert same(results[0], results[1])
     assert same(results[0], results[2])
     assert not same(results[0], results[3])
+
+
+def test_the_threads_of_torch_are_left_as_they_are(scene):
+    before = torch.get_num_threads()
+    image, mask = scene
+    refiner = Refiner(image, mask, 3, (24, 32), mask.shape)
+    refiner.refine(*coarse_of(image, mask, 3, (24, 32)), seed=0)
+    assert torch.get_num_threads() == before == 1
 
 
 def test_one_refiner_serves_several_threads(scene):

@@ -23,7 +23,7 @@ class RowBands:
 
     def __enter__(self) -> Self:
         if self._threads > 1:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="refine")
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="bands")
         return self
 
     def __exit__(self, *_: object) -> None:
