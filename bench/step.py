@@ -45,9 +45,9 @@ class Row:
 
 
 ROWS = {
-    "osmis-128x256": Row(method="osmis", height=128, width=256, steps=4),
-    "osmis-64x80": Row(method="osmis", height=64, width=80, steps=10),
-    "projected-64x96": Row(method="projected", height=64, width=96, steps=30),
+    "osmis-128x256": Row(method="osmis", height=128, width=256, steps=8),
+    "osmis-64x80": Row(method="osmis", height=64, width=80, steps=40),
+    "projected-64x96": Row(method="projected", height=64, width=96, steps=150),
 }
 
 
@@ -137,8 +137,10 @@ def time_ours(
     import torch
 
     from bench.setup import optimisation_of
+    from osmis_core.training.allocation import keep_freed_memory
     from osmis_core.training.fast_paths import FastPaths
 
+    keep_freed_memory()
     torch.set_num_threads(threads)
     chosen = None if fast is None else FastPaths(**fast)
     place = torch.device(device)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from osmis_core.refinement.parallel import RowBands
+from osmis_core.parallel import RowBands
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

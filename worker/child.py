@@ -79,10 +79,12 @@ def main(arguments: list[str]) -> int:
     link = supervised(int(arguments[1]))
     assignment = Assignment.model_validate_json(Path(arguments[0]).read_bytes())
     from osmis_core.errors import OsmisError
+    from osmis_core.training.allocation import keep_freed_memory
     from worker.child_work import is_memory_error, sample, train
 
     try:
         if assignment.work == "train":
+            keep_freed_memory()
             train(assignment, link)
         else:
             sample(assignment, link)

@@ -104,9 +104,10 @@ class FeatureAugmentation:
         shape_BK1 = (*vectors_BKC.shape[:2], 1)
         low, high = share
         share_BK1 = low + torch.rand(shape_BK1, generator=self.rng) * (high - low)
-        rank_BKC = torch.rand(vectors_BKC.shape, generator=self.rng).argsort(2).argsort(2)
+        count_BK1 = (share_BK1 * vectors_BKC.shape[2]).round().long()
+        drawn_BKC = torch.rand(vectors_BKC.shape, generator=self.rng)
         changed_BK1 = torch.rand(shape_BK1, generator=self.rng) < self.probability
-        chosen_BKC = (rank_BKC < (share_BK1 * vectors_BKC.shape[2]).round()) & changed_BK1
+        chosen_BKC = (drawn_BKC < drawn_BKC.sort(2).values.gather(2, count_BK1)) & changed_BK1
         return chosen_BKC.to(vectors_BKC.device)
 
 

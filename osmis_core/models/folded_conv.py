@@ -79,11 +79,8 @@ class _StridedDepthwise(torch.autograd.Function):
     def backward(ctx: Any, gradient_BChw: Tensor) -> tuple[Tensor, None, None]:
         flipped_C1kk = ctx.weight_C1kk.flip(2, 3)
         batch, channels, height, width = gradient_BChw.shape
-        apart_BCHW = torch.zeros(
-            (batch, channels, 2 * height, 2 * width),
-            dtype=gradient_BChw.dtype,
-            device=gradient_BChw.device,
-        ).contiguous(memory_format=torch.channels_last)
+        apart_BHWC = gradient_BChw.new_zeros((batch, 2 * height, 2 * width, channels))
+        apart_BCHW = apart_BHWC.permute(0, 3, 1, 2)
         apart_BCHW[:, :, 1::2, 1::2] = gradient_BChw
         half = flipped_C1kk.shape[2] // 2
         of_x_BCHW = F.conv2d(apart_BCHW, flipped_C1kk, None, 1, half, groups=channels)

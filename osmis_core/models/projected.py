@@ -7,6 +7,8 @@ sees through frozen features").
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -121,9 +123,9 @@ class ProjectedDiscriminator(nn.Module):
             features, mask = features_BCHW[scale], masks[scale]
             if augmentation is not None:
                 features, mask = augmentation.layout(features, mask)
-            seen = [squeeze(features), _batch_spread(features)]
+            seen = [squeeze(features), batch_spread(features)]
             if self.supervision.sees_layouts:
-                seen = [seen[0], mask, seen[1], _batch_spread(mask)]
+                seen = [seen[0], mask, seen[1], batch_spread(mask)]
             layout.append(head(torch.cat([s.to(features.dtype) for s in seen], 1)).float())
         return Judgement(low_level, layout, content)
 
@@ -143,13 +145,31 @@ class ProjectedDiscriminator(nn.Module):
         return self.supervision.content_decision(logits_BNO, mask_BKhw, self.source_area_K)
 
 
-def _batch_spread(x_BCHW: Tensor) -> Tensor:
+class _BatchSpread(torch.autograd.Function):
     """Standard deviation over the batch, averaged over channels, for each place: (B, 1, H, W).
 
     Lets the layout heads see that all samples of a batch are alike, which is what keeps the
-    generator from falling into one layout.
+    generator from falling into one layout. The slope that its gradient needs is all that is kept.
     """
-    x = x_BCHW.float()
-    variance_1CHW = (x - x.mean(0, keepdim=True)).square().mean(0, keepdim=True)
-    spread_11HW = (variance_1CHW + 1e-8).sqrt().mean(1, keepdim=True)
-    return spread_11HW.expand(x_BCHW.shape[0], -1, -1, -1)
+
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor) -> Tensor:
+        batch, channels = x_BCHW.shape[:2]
+        x = x_BCHW.float()
+        centred_BCHW = x - x.mean(0, keepdim=True)
+        deviation_1CHW = (centred_BCHW.square().mean(0, keepdim=True) + 1e-8).sqrt_()
+        slope_BCHW = centred_BCHW.div_(deviation_1CHW).div_(batch * channels)
+        ctx.save_for_backward(slope_BCHW.to(x_BCHW.dtype))
+        return deviation_1CHW.mean(1, keepdim=True).expand(batch, -1, -1, -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_B1HW: Tensor) -> Tensor:
+        (slope_BCHW,) = ctx.saved_tensors
+        of_x: Tensor = slope_BCHW * gradient_B1HW.sum(0, keepdim=True).to(slope_BCHW.dtype)
+        return of_x
+
+
+def batch_spread(x_BCHW: Tensor) -> Tensor:
+    """How much the samples of a batch differ at each place, (B, 1, H, W), float32."""
+    spread_B1HW: Tensor = _BatchSpread.apply(x_BCHW)
+    return spread_B1HW

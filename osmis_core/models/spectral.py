@@ -69,16 +69,13 @@ class SpectrallyNormalised(nn.Module):
     def normalised_weight(self) -> Tensor:
         """W / σ, differentiable in W."""
         with torch.autocast(self.weight.device.type, enabled=False):
-            normalised: Tensor = _Normalised.apply(
-                self.weight, self.left_singular, self.right_singular
-            )
-        return normalised
+            return self._normalise()
 
     def kernel(self, form: Form = as_it_is) -> Tensor:
         """W / σ in the form in which it is used, the same for all passes of a step."""
         if self.step_weights is None:
             return form(self.normalised_weight())
-        return self.step_weights.share(self.weight, form, lambda: form(self.normalised_weight()))
+        return self.step_weights.share(self.weight, form, lambda: form(self._normalise()))
 
     def offset(self) -> Tensor | None:
         """The bias, the same for all passes of a step."""
@@ -88,6 +85,10 @@ class SpectrallyNormalised(nn.Module):
         if self.step_weights is None:
             return bias
         return self.step_weights.share(bias, as_it_is, lambda: bias)
+
+    def _normalise(self) -> Tensor:
+        normalised: Tensor = _Normalised.apply(self.weight, self.left_singular, self.right_singular)
+        return normalised
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -176,19 +177,22 @@ def _sigma(weight: Tensor, left_O: Tensor, right_I: Tensor) -> Tensor:
     return torch.dot(left_O, as_matrix(weight) @ right_I)
 
 
+def spectral_layers(module: nn.Module) -> list[SpectrallyNormalised]:
+    """Every spectrally normalised layer under ``module``."""
+    return [layer for layer in module.modules() if isinstance(layer, SpectrallyNormalised)]
+
+
 def update_spectral_norms(module: nn.Module, iterations: int = 1) -> None:
-    """Runs the power iteration of every spectrally normalised convolution under ``module``."""
-    for layer in module.modules():
-        if isinstance(layer, SpectrallyNormalised):
-            for _ in range(iterations):
-                layer.power_iteration()
+    """Runs the power iteration of every spectrally normalised layer under ``module``."""
+    for layer in spectral_layers(module):
+        for _ in range(iterations):
+            layer.power_iteration()
 
 
 def fold_spectral_norms(module: nn.Module) -> None:
     """Makes σ part of the weights, for evaluation: afterwards W / σ equals W."""
-    for layer in module.modules():
-        if isinstance(layer, SpectrallyNormalised):
-            layer.fold()
+    for layer in spectral_layers(module):
+        layer.fold()
 
 
 def initialise_convolutions(module: nn.Module, std: float = 0.02) -> None:

@@ -127,14 +127,14 @@ class ViewPairs:
             self._view(oldest + int(i))
             for i in rng.choice(newest - oldest, self.batch_size, replace=False)
         ]
-        features = [torch.stack(maps) for maps in zip(*(f for f, _ in chosen), strict=True)]
-        channels_last = [f.contiguous(memory_format=torch.channels_last) for f in features]
-        return channels_last, torch.stack([mask for _, mask in chosen])
+        maps_of_scales = zip(*(maps for maps, _ in chosen), strict=True)
+        features = [torch.stack(maps).permute(0, 3, 1, 2) for maps in maps_of_scales]
+        return features, torch.stack([mask for _, mask in chosen])
 
     def _view(self, index: int) -> tuple[list[Tensor], Tensor]:
-        features, mask_BKHW = self.pool[index // self.batch_size]
+        features_BHWC, mask_BKHW = self.pool[index // self.batch_size]
         row = index % self.batch_size
-        return [f[row] for f in features], mask_BKHW[row]
+        return [f[row] for f in features_BHWC], mask_BKHW[row]
 
     @torch.no_grad()
     def _fill(self, wanted: range) -> None:
@@ -147,8 +147,9 @@ class ViewPairs:
             first = group * self.batch_size
             drawn = [self.views.draw(i) for i in range(first, first + self.batch_size)]
             features = self.perceive([torch.stack([image for image, _ in drawn])])
-            mask_BKHW = torch.stack([mask for _, mask in drawn])
-            self.pool[group] = (features, mask_BKHW.to(features[0].device))
+            mask_BKHW = torch.stack([mask for _, mask in drawn]).to(features[0].device)
+            # channels last, so that stacking rows leaves them so
+            self.pool[group] = ([f.permute(0, 2, 3, 1).contiguous() for f in features], mask_BKHW)
 
 
 def _sizes(image_BCHW: Tensor) -> tuple[int, int, int]:

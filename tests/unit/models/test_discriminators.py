@@ -67,7 +67,7 @@ def test_enlarging_is_part_of_the_first_layer() -> None:
     judged = torch.randn_like(plain)
     (expected,) = torch.autograd.grad((plain * judged).sum(), image)
     (gradient,) = torch.autograd.grad((folded[0] * judged).sum(), image)
-    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-4)
     assert [32 * 2 // f.shape[2] for f in folded] == list(FEATURE_STRIDES)
 
 
