@@ -30,7 +30,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 WARM_UP_STEPS = 3
-SWITCHES = ("bfloat16", "channels_last", "fused", "frozen", "judged_once", "normalised_once")
+SWITCHES = (
+    "bfloat16",
+    "channels_last",
+    "fused",
+    "frozen",
+    "judged_once",
+    "together",
+    "normalised_once",
+)
 COMPILED = ("default", "reduce-overhead")
 
 

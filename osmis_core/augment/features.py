@@ -31,14 +31,21 @@ class FeatureAugmentation:
         probability: of each change, 0.4 in the paper.
         rng: the only source of randomness.
         move_layout: whether layout features are changed too.
+        first: the samples of a batch before this one are generated, and left as they are.
     """
 
     def __init__(
-        self, probability: float, rng: torch.Generator, *, move_layout: bool = True
+        self,
+        probability: float,
+        rng: torch.Generator,
+        *,
+        move_layout: bool = True,
+        first: int = 0,
     ) -> None:
         self.probability = probability
         self.rng = rng
         self.move_layout = move_layout
+        self.first = first
 
     def content(self, vectors_BKC: Tensor, present_BK: Tensor) -> Tensor:
         """Mixes a share of the channels with another sample's vector of the class, then drops some.
@@ -50,11 +57,13 @@ class FeatureAugmentation:
         """
         if self.probability == 0:
             return vectors_BKC
-        partner_BK, has_partner_BK = self._partners(present_BK)
+        generated_BKC, vectors_BKC = vectors_BKC[: self.first], vectors_BKC[self.first :]
+        partner_BK, has_partner_BK = self._partners(present_BK[self.first :])
         partner_BKC = partner_BK[:, :, None].expand_as(vectors_BKC)
         mixed_BKC = self._channels(vectors_BKC, MIXED_SHARE) & has_partner_BK[:, :, None]
         out_BKC = torch.where(mixed_BKC, vectors_BKC.gather(0, partner_BKC), vectors_BKC)
-        return out_BKC.masked_fill(self._channels(vectors_BKC, DROPPED_SHARE), 0.0)
+        out_BKC = out_BKC.masked_fill(self._channels(vectors_BKC, DROPPED_SHARE), 0.0)
+        return torch.cat((generated_BKC, out_BKC)) if self.first else out_BKC
 
     def layout(self, features_BCHW: Tensor, mask_BKHW: Tensor) -> tuple[Tensor, Tensor]:
         """Copies, swaps, pastes, removes and duplicates parts of each sample's feature map.
@@ -68,14 +77,14 @@ class FeatureAugmentation:
         """
         if not self.move_layout or self.probability == 0:
             return features_BCHW, mask_BKHW
-        masks = mask_BKHW.detach().float().cpu().numpy()
+        masks = mask_BKHW[self.first :].detach().float().cpu().numpy()
         untouched = [Scene.from_mask(mask_KHW, b) for b, mask_KHW in enumerate(masks)]
         seed = int(torch.randint(0, 2**62, (1,), generator=self.rng))
         rng = np.random.Generator(np.random.PCG64(seed))
         moved = [self._move(scene.copy(), untouched, rng) for scene in untouched]
         cells_BHW = torch.from_numpy(np.stack([scene.source_HW for scene in moved]))
         cells_BHW = cells_BHW.to(features_BCHW.device)
-        return _gather(features_BCHW, cells_BHW), _gather(mask_BKHW, cells_BHW)
+        return self._gather(features_BCHW, cells_BHW), self._gather(mask_BKHW, cells_BHW)
 
     def _move(self, scene: Scene, untouched: list[Scene], rng: np.random.Generator) -> Scene:
         if rng.random() < self.probability:
@@ -110,7 +119,10 @@ class FeatureAugmentation:
         chosen_BKC = (drawn_BKC < drawn_BKC.sort(2).values.gather(2, count_BK1)) & changed_BK1
         return chosen_BKC.to(vectors_BKC.device)
 
-
-def _gather(x_BCHW: Tensor, cells_BHW: Tensor) -> Tensor:
-    """What stands in the given cells of the flattened batch."""
-    return x_BCHW.permute(0, 2, 3, 1).flatten(0, 2)[cells_BHW].permute(0, 3, 1, 2)
+    def _gather(self, x_BCHW: Tensor, cells_BHW: Tensor) -> Tensor:
+        """What stands in the given cells of the flattened batch; generated samples as they are."""
+        rows_BHWC = x_BCHW.permute(0, 2, 3, 1)
+        moved_BHWC = rows_BHWC[self.first :].flatten(0, 2)[cells_BHW]
+        if self.first:
+            moved_BHWC = torch.cat((rows_BHWC[: self.first], moved_BHWC))
+        return moved_BHWC.permute(0, 3, 1, 2)

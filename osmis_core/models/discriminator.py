@@ -142,6 +142,8 @@ class OsmisDiscriminator(nn.Module):
         images_BCHW: list[Tensor],
         mask_BKHW: Tensor,
         augmentation: FeatureAugmentation | None = None,
+        *,
+        group: int | None = None,  # noqa: ARG002 -- no sample is compared with another here
     ) -> Judgement:
         """Decisions on images (coarsest first) with their masks; features augmented if asked."""
         x_BCHW, low_level = self._low_level(images_BCHW, mask_BKHW)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
+import torch
 from torch import Tensor
 
 
@@ -22,6 +24,13 @@ class ContentLogits:
     logits_BKN: Tensor
     present_BK: Tensor
     resolvable_K: Tensor
+
+    def split(self, size: int) -> tuple[ContentLogits, ...]:
+        """Of every ``size`` samples."""
+        parts = zip(
+            torch.split(self.logits_BKN, size), torch.split(self.present_BK, size), strict=True
+        )
+        return tuple(ContentLogits(*part, self.resolvable_K) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -41,3 +50,21 @@ class Judgement:
     layout: list[Tensor]
     content: Sequence[ContentLogits | Tensor]
     pairs: list[Tensor] = field(default_factory=list)
+
+    def split(self, size: int) -> tuple[Judgement, ...]:
+        """Of every ``size`` samples of the batch, which have been judged in one pass."""
+        layers = (
+            [_split(layer, size) for layer in part]
+            for part in (self.low_level, self.layout, self.content, self.pairs)
+        )
+        low_level, layout, content, pairs = ([*zip(*part, strict=True)] for part in layers)
+        return tuple(
+            Judgement(list(low), list(lay), list(con), list(pair))
+            for low, lay, con, pair in zip_longest(low_level, layout, content, pairs, fillvalue=())
+        )
+
+
+def _split(
+    layer: Tensor | ContentLogits, size: int
+) -> tuple[Tensor, ...] | tuple[ContentLogits, ...]:
+    return layer.split(size) if isinstance(layer, ContentLogits) else torch.split(layer, size)

@@ -110,8 +110,18 @@ class ProjectedDiscriminator(nn.Module):
         features_BCHW: list[Tensor],
         mask_BKHW: Tensor,
         augmentation: FeatureAugmentation | None = None,
+        *,
+        group: int | None = None,
     ) -> Judgement:
-        """Decisions on features as ``perceive`` gives them, with the masks at image size."""
+        """Decisions on features as ``perceive`` gives them.
+
+        Args:
+            features_BCHW: of every scale.
+            mask_BKHW: the masks at image size.
+            augmentation: of features of real pairs.
+            group: how many samples in a row belong together, generated or real, and are compared
+                with one another; all if None.
+        """
         low_level = [h(f).float() for h, f in zip(self.low, features_BCHW, strict=True)]
         masks = [resize_mask(mask_BKHW, *f.shape[2:]) for f in features_BCHW]
         content = [
@@ -123,9 +133,9 @@ class ProjectedDiscriminator(nn.Module):
             features, mask = features_BCHW[scale], masks[scale]
             if augmentation is not None:
                 features, mask = augmentation.layout(features, mask)
-            seen = [squeeze(features), batch_spread(features)]
+            seen = [squeeze(features), batch_spread(features, group)]
             if self.supervision.sees_layouts:
-                seen = [seen[0], mask, seen[1], batch_spread(mask)]
+                seen = [seen[0], mask, seen[1], batch_spread(mask, group)]
             layout.append(head(torch.cat([s.to(features.dtype) for s in seen], 1)).float())
         return Judgement(low_level, layout, content)
 
@@ -146,30 +156,38 @@ class ProjectedDiscriminator(nn.Module):
 
 
 class _BatchSpread(torch.autograd.Function):
-    """Standard deviation over the batch, averaged over channels, for each place: (B, 1, H, W).
-
-    Lets the layout heads see that all samples of a batch are alike, which is what keeps the
-    generator from falling into one layout. The slope that its gradient needs is all that is kept.
-    """
+    """Standard deviation over a group, averaged over channels; all that is kept is its slope."""
 
     @staticmethod
-    def forward(ctx: Any, x_BCHW: Tensor) -> Tensor:
-        batch, channels = x_BCHW.shape[:2]
-        x = x_BCHW.float()
-        centred_BCHW = x - x.mean(0, keepdim=True)
-        deviation_1CHW = (centred_BCHW.square().mean(0, keepdim=True) + 1e-8).sqrt_()
-        slope_BCHW = centred_BCHW.div_(deviation_1CHW).div_(batch * channels)
-        ctx.save_for_backward(slope_BCHW.to(x_BCHW.dtype))
-        return deviation_1CHW.mean(1, keepdim=True).expand(batch, -1, -1, -1)
+    def forward(ctx: Any, x_GBCHW: Tensor) -> Tensor:
+        size, channels = x_GBCHW.shape[1:3]
+        x = x_GBCHW.float()
+        centred_GBCHW = x - x.mean(1, keepdim=True)
+        deviation_G1CHW = (centred_GBCHW.square().mean(1, keepdim=True) + 1e-8).sqrt_()
+        slope_GBCHW = centred_GBCHW.div_(deviation_G1CHW).div_(size * channels)
+        ctx.save_for_backward(slope_GBCHW.to(x_GBCHW.dtype))
+        return deviation_G1CHW.mean(2, keepdim=True)
 
     @staticmethod
-    def backward(ctx: Any, gradient_B1HW: Tensor) -> Tensor:
-        (slope_BCHW,) = ctx.saved_tensors
-        of_x: Tensor = slope_BCHW * gradient_B1HW.sum(0, keepdim=True).to(slope_BCHW.dtype)
+    def backward(ctx: Any, gradient_G11HW: Tensor) -> Tensor:
+        (slope_GBCHW,) = ctx.saved_tensors
+        of_x: Tensor = slope_GBCHW * gradient_G11HW.to(slope_GBCHW.dtype)
         return of_x
 
 
-def batch_spread(x_BCHW: Tensor) -> Tensor:
-    """How much the samples of a batch differ at each place, (B, 1, H, W), float32."""
-    spread_B1HW: Tensor = _BatchSpread.apply(x_BCHW)
-    return spread_B1HW
+def batch_spread(x_BCHW: Tensor, group: int | None = None) -> Tensor:
+    """How much the samples of a group differ at each place, told to each of them.
+
+    Lets the layout heads see that all samples of a batch are alike, which is what keeps the
+    generator from falling into one layout.
+
+    Args:
+        x_BCHW: features or masks.
+        group: samples that are compared, in a row; all if None.
+
+    Returns:
+        (B, 1, H, W), float32.
+    """
+    groups = torch.unflatten(x_BCHW, 0, (-1, group or x_BCHW.shape[0]))
+    spread_G11HW: Tensor = _BatchSpread.apply(groups)
+    return spread_G11HW.expand(-1, groups.shape[1], -1, -1, -1).flatten(0, 1)

@@ -108,7 +108,8 @@ class Optimisation:
         fast: FastPaths | None = None,
     ) -> None:
         self.config = config
-        self.fast = fast or FastPaths.of(device)
+        size = config.size
+        self.fast = fast or FastPaths.of(device, size.train_h * size.train_w)
         self.device = device
         source = source_tensors(pair, config.size)
         area_K = source[1].mean((1, 2))
@@ -158,16 +159,17 @@ class Optimisation:
             percept, mask_BKHW, made = self._generate(step, rng)
             spread = -diversity_loss(made.features_BCHW)
         shown = [x.detach().requires_grad_() for x in (*percept, mask_BKHW)]
-        judged = self._judge(shown)
+        judged, judged_real = self._judge(shown, step, rng)
         fooled = self._loss(judged, "generator")
         gradients = self._gradients(fooled, shown)
-        if not self.fast.judged_once:
-            judged = self._judge(shown)
+        if not (self.fast.judged_once or judged_real):
+            judged, _ = self._judge(shown, step, rng)
         # before the generator learns: one graph less while its own is walked
         nets.adam_discriminator.zero_grad(set_to_none=True)
         fake = self._loss(judged, "fake")
-        torch.autograd.backward(fake, inputs=self.discriminator_weights.leaves)
-        del judged
+        real = self._loss(judged_real, "real") if judged_real else fake.new_zeros(())
+        torch.autograd.backward(fake + real, inputs=self.discriminator_weights.leaves)
+        del judged, judged_real
         taught = [
             (x, gradient)
             for x, gradient in zip((*percept, mask_BKHW), gradients, strict=True)
@@ -179,13 +181,14 @@ class Optimisation:
         del made, percept, mask_BKHW, taught, from_discriminator
         self.generator_weights.hand_back()
         nets.adam_generator.step()
-        real = self._learn_real_pairs(step, rng)
+        if not self.fast.together:
+            real = self._learn_real_pairs(step, rng)
         self.discriminator_weights.hand_back()
         nets.adam_discriminator.step()
         samples_seen = (step + 1) * self.config.batch_size
         decay = ema_decay(samples_seen, self.config.batch_size, self.config.ema_ramp)
         update_ema(nets.average, nets.generator, decay)
-        return StepLosses(fooled.detach(), real, fake.detach(), spread.detach())
+        return StepLosses(fooled.detach(), real.detach(), fake.detach(), spread.detach())
 
     def _generate(
         self, step: int, rng: torch.Generator
@@ -211,10 +214,24 @@ class Optimisation:
         percept = self.networks.discriminator.perceive(images)
         return percept, augment_mask(mask_BKHW, drawn), made
 
-    def _judge(self, shown: list[Tensor]) -> Judgement:
-        """Decisions on what was perceived of generated images, and on their masks, the last."""
+    def _judge(
+        self, shown: list[Tensor], step: int, rng: torch.Generator
+    ) -> tuple[Judgement, Judgement | None]:
+        """Decisions on what was perceived of generated images, and their masks, the last.
+
+        Returns:
+            And on a batch of real pairs, where both are judged together.
+        """
+        discriminator, batch = self.networks.discriminator, self.config.batch_size
         with self._autocast():
-            return self.networks.discriminator.judge(shown[:-1], shown[-1])
+            if not self.fast.together:
+                return discriminator.judge(shown[:-1], shown[-1]), None
+            percept, mask_BKHW = self.real_pairs.batch(step)
+            both = [torch.cat(pair) for pair in zip(shown, (*percept, mask_BKHW), strict=True)]
+            augmentation = self._feature_augmentation(rng, first=batch)
+            judged = discriminator.judge(both[:-1], both[-1], augmentation, group=batch)
+        fake, real = judged.split(batch)
+        return fake, real
 
     def _loss(self, judged: Judgement, side: Side) -> Tensor:
         with self._autocast():
@@ -224,23 +241,30 @@ class Optimisation:
         """Of the generator's loss in what the discriminator was shown; its weights get none."""
         wanted = shown if self.fast.frozen else [*shown, *self.discriminator_weights.leaves]
         found = torch.autograd.grad(
-            fooled, wanted, retain_graph=self.fast.judged_once, allow_unused=True
+            fooled,
+            wanted,
+            retain_graph=self.fast.judged_once or self.fast.together,
+            allow_unused=True,
         )
         return found[: len(shown)]
 
     def _learn_real_pairs(self, step: int, rng: torch.Generator) -> Tensor:
         """Adds the gradients of the discriminator's loss on real pairs; its value."""
-        augmentation = FeatureAugmentation(
-            self.config.feature_augmentation_probability,
-            rng,
-            move_layout=self.config.layout_feature_augmentation,
-        )
         with self._autocast():
             percept, mask_BKHW = self.real_pairs.batch(step)
+            augmentation = self._feature_augmentation(rng)
             judged = self.networks.discriminator.judge(percept, mask_BKHW, augmentation)
         real = self._loss(judged, "real")
         torch.autograd.backward(real, inputs=self.discriminator_weights.leaves)
-        return real.detach()
+        return real
+
+    def _feature_augmentation(self, rng: torch.Generator, first: int = 0) -> FeatureAugmentation:
+        return FeatureAugmentation(
+            self.config.feature_augmentation_probability,
+            rng,
+            move_layout=self.config.layout_feature_augmentation,
+            first=first,
+        )
 
     def _autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast.bfloat16)

@@ -28,10 +28,11 @@ PLAIN = FastPaths(
     fused=False,
     frozen=False,
     judged_once=False,
+    together=False,
     normalised_once=False,
     compiled="no",
 )
-EXACT = ["channels_last", "fused", "frozen", "judged_once", "normalised_once"]
+EXACT = ["channels_last", "fused", "frozen", "judged_once", "together", "normalised_once"]
 PAIR = example_pair("coffee", 64, 96)
 METHODS = ("projected", "osmis")
 MEMORY_BYTES = 6 * 2**30
@@ -91,7 +92,7 @@ def test_compiled_ways_agree(method: str, compiled: Compiled) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_memory(method: str) -> None:
     torch.cuda.reset_peak_memory_stats()
-    losses(method, FastPaths.of(torch.device("cuda")))
+    losses(method, FastPaths.of(torch.device("cuda"), 64 * 96))
     assert torch.cuda.max_memory_allocated() < MEMORY_BYTES
 
 

@@ -139,3 +139,19 @@ def test_layout_moves_can_be_switched_off() -> None:
     moved, moved_mask = _augmentation(1.0, move_layout=False).layout(features, mask)
     assert moved is features
     assert moved_mask is mask
+
+
+def test_generated_samples_before_the_first_real_one_stay_as_they_are() -> None:
+    vectors, features = torch.randn(5, 2, 32), torch.randn(5, 8, 24, 32)
+    seed = 3
+
+    def augmentation(first: int) -> FeatureAugmentation:
+        return FeatureAugmentation(1.0, torch.Generator().manual_seed(seed), first=first)
+
+    both = augmentation(2).content(vectors, _all(5, 2))
+    assert torch.equal(both[:2], vectors[:2])
+    assert torch.equal(both[2:], augmentation(0).content(vectors[2:], _all(3, 2)))
+    both, mask = augmentation(2).layout(features, _mask(5))
+    expected, expected_mask = augmentation(0).layout(features[2:], _mask(3))
+    assert torch.equal(both, torch.cat((features[:2], expected)))
+    assert torch.equal(mask, torch.cat((_mask(2), expected_mask)))

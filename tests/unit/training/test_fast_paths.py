@@ -21,10 +21,11 @@ PLAIN = FastPaths(
     fused=False,
     frozen=False,
     judged_once=False,
+    together=False,
     normalised_once=False,
     compiled="no",
 )
-EXACT = ["channels_last", "fused", "frozen", "judged_once", "normalised_once"]
+EXACT = ["channels_last", "fused", "frozen", "judged_once", "together", "normalised_once"]
 MakeConfig = Callable[..., TrainingConfig]
 
 
@@ -53,6 +54,20 @@ def test_exact_paths(method: str, switch: str, scene: Pair, make_config: MakeCon
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for name, gradient in plain.items():
         assert gradient.norm() > 0
+        assert (fast[name] - gradient).norm() <= 1e-3 * gradient.norm()
+
+
+@pytest.mark.parametrize(
+    "supervision", ["none", "projection", "input_concat", "mask_discriminator"]
+)
+def test_every_supervision_judges_together_as_apart(
+    supervision: str, scene: Pair, make_config: MakeConfig
+) -> None:
+    config = replace(make_config("osmis", 20), mask_supervision=supervision)
+    expected, plain = first_step(scene, config, PLAIN)
+    losses, fast = first_step(scene, config, replace(PLAIN, together=True))
+    assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for name, gradient in plain.items():
         assert (fast[name] - gradient).norm() <= 1e-3 * gradient.norm()
 
 
