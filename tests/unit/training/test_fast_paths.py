@@ -112,7 +112,7 @@ def test_all_exact_paths_together(method: str, scene: Pair, make_config: MakeCon
 
 
 def test_a_training_does_not_load_the_compiler() -> None:
-    """Torch would, to build and to go on from gradients: 300 MB for nothing."""
+    """Torch would, to build and to go on from gradients: 200 MB for nothing."""
     program = """
 import sys
 import torch
