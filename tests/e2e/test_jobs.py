@@ -139,7 +139,7 @@ def test_a_contact_sheet_appears_while_a_job_learns(shared: Served, made: Made) 
 def test_after_a_kill_in_the_middle_the_job_goes_on_from_its_checkpoint(
     shared: Served, tmp_path: Path, victim: str
 ) -> None:
-    job_id = shared.post(max_size="32")
+    job_id = shared.post(max_size="32", iterations="200")
     wait_until(lambda: any(e["type"] == "checkpoint" for e in shared.events(job_id)))
     child = shared.part("-m worker.child")
     pid = child if victim == "child" else shared.part("-m worker jobs")
@@ -161,7 +161,7 @@ def test_after_a_kill_in_the_middle_the_job_goes_on_from_its_checkpoint(
     ]
     assert published[-1] > 0
     assert steps[0] == published[-1]
-    assert steps[-1] == 30
+    assert steps[-1] == 200
     check_archive(archive_of(shared, job_id, tmp_path / "set.zip"))
 
 
