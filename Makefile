@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= onepair-demo
 PACKAGES := osmis_core jobs service worker cli
 
-.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-gpu bench-memory bench-refinement bench-scoring bench-step bench-switches constraints clean
+.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-quality-small bench-gpu bench-memory bench-refinement bench-scoring bench-step bench-switches constraints clean
 
 setup: $(STAMP)
 
@@ -64,8 +64,11 @@ bench-scoring: setup  ## scoring against the textbook's matrix square root: abou
 bench-memory: setup  ## memory while generating 10 000 samples and a whole set: about ten minutes
 	$(BIN)/python -m bench.memory
 
-bench-quality: setup  ## trains every method on every pair: about an hour on two cores, resumable
+bench-quality: setup  ## every method on every pair: some three hours on two cores, resumable
 	$(BIN)/python -m bench.quality
+
+bench-quality-small: setup  ## coins, 3 minutes of training, one seed: ten minutes
+	$(BIN)/python -m bench.quality --small
 
 constraints: setup  ## after a change of the dependencies in pyproject.toml; needs uv
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

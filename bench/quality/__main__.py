@@ -1,53 +1,65 @@
-"""``python -m bench.quality [train|evaluate|report|all]``; resumable, one piece at a time."""
+"""``python -m bench.quality [make|evaluate|report|all]``; resumable, run by run."""
 
 from __future__ import annotations
 
 import argparse
+import os
 
-from bench.quality.evaluate import evaluate
-from bench.quality.make import make_set, set_of
-from bench.quality.report import draw_sheet, write_report
-from bench.quality.setup import METHODS, PAIRS, PROTOTYPE, Run, make_run
+from bench.quality.jobs import run_all
+from bench.quality.keys import make_run
+from bench.quality.report import write_report
+from bench.quality.setup import FULL, METHODS, MINUTES, PAIRS, PROTOTYPE, SMALL, SMALL_MINUTES
 
 
 def main() -> None:
     """Runs one piece or all of them."""
+    chosen = _parser().parse_args()
+    effort = SMALL if chosen.small else FULL
+    here = [name for name, (image, _) in PAIRS.items() if image.exists()]
+    pairs = chosen.pair or (["coins"] if chosen.small else here)
+    methods = chosen.method or [m for m in METHODS if not (chosen.small and m == "prototype")]
+    if not PROTOTYPE.exists() and "prototype" in methods:
+        print(f"no prototype to compare with: {PROTOTYPE} is not here")
+        methods = [method for method in methods if method != "prototype"]
+    minutes = tuple(chosen.minutes or (SMALL_MINUTES if chosen.small else MINUTES))
+    failed = 0
+    if chosen.command != "report":
+        runs = [
+            make_run(pair, method, seed, minutes)
+            for seed in chosen.seed or [0]
+            for pair in pairs
+            for method in methods
+        ]
+        failed = run_all(runs, effort, chosen.command, chosen.jobs)
+    if chosen.command in {"report", "all"}:
+        print(write_report(effort))
+    if failed:
+        raise SystemExit(f"{failed} of the runs failed; run it again for what is missing.")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.quality", description=__doc__)
     parser.add_argument(
-        "command", nargs="?", default="all", choices=("train", "evaluate", "report", "all")
+        "command", nargs="?", default="all", choices=("make", "evaluate", "report", "all")
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="coins, 3 minutes, one seed, one U-Net a set, without the prototype: ten minutes",
     )
     parser.add_argument("--pair", action="append", choices=sorted(PAIRS), help="default: all here")
     parser.add_argument("--method", action="append", choices=METHODS, help="default: all")
-    parser.add_argument("--minutes", type=float, default=6.0, help="of training")
-    parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
-    pairs = chosen.pair or [name for name, (image, _) in PAIRS.items() if image.exists()]
-    methods = chosen.method or METHODS
-    if not PROTOTYPE.exists():
-        print(f"no prototype to compare with: {PROTOTYPE} is not here")
-        methods = [method for method in methods if method != "prototype"]
-    runs = [
-        make_run(pair, method, chosen.seed, chosen.minutes) for pair in pairs for method in methods
-    ]
-    if chosen.command in {"train", "all"}:
-        for run in runs:
-            make_set(run)
-    if chosen.command in {"evaluate", "all"}:
-        for run in runs:
-            _evaluate(run)
-    if chosen.command in {"report", "all"}:
-        print(write_report())
-
-
-def _evaluate(run: Run) -> None:
-    place = set_of(run)
-    if place is None:
-        print(f"{run.key}: no set yet, `python -m bench.quality train` makes it")
-        return
-    result = evaluate(run, place)
-    draw_sheet(run, place)
-    shown = ("unet_miou", "diversity", "layout_iou", "novel_share", "fault_share")
-    print(run.key, " ".join(f"{key} {result[key]:.3f}" for key in shown), flush=True)
+    parser.add_argument(
+        "--minutes",
+        action="append",
+        type=float,
+        help="of training, when it is looked at; the last is what it's planned for. Default: 3, 10",
+    )
+    parser.add_argument("--seed", action="append", type=int, help="default: 0")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="runs at once, a thread each"
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ from torch.nn.functional import affine_grid, grid_sample
 from bench.quality.setup import U8
 from osmis_core.data.pair import Pair
 
-COUNT = 100
 
-
-def augmented_samples(pair: Pair, seed: int, count: int = COUNT) -> Iterator[tuple[U8, U8]]:
+def augmented_samples(pair: Pair, seed: int, count: int) -> Iterator[tuple[U8, U8]]:
     """Views of the source: flips, scale σ 0.2 (log₂), rotation ±20°, shift ±12.5 %."""
     height, width = pair.height, pair.width
     image = torch.tensor(pair.image_HWC).permute(2, 0, 1)[None].float()

@@ -1,111 +1,71 @@
-"""Writes docs/quality.md, its pictures and results.json from what was measured."""
+"""Writes ``table.md`` from what was measured. docs/quality.md is written by hand."""
 
 from __future__ import annotations
 
-import json
 import platform
-from pathlib import Path
 from typing import Any
 
-from bench.quality.evaluate import JUDGED, MASKS_JUDGED, UNET_REPEATS
-from bench.quality.setup import DOCS, METHODS, PICTURES, WORK, Run, load_pair, read_set
-from osmis_core.export.contact_sheet import SheetText, SheetTile, contact_sheet
-
-SHOWN = 15
-COLUMNS = (
-    ("minutes", "minutes", "{:g}"),
-    ("U-Net mIoU ↑", "unet_miou", "{:.3f}"),
-    ("of all kept", "unet_miou_all", "{:.3f}"),
-    ("LPIPS diversity ↑", "diversity", "{:.3f}"),
-    ("layout IoU ↓", "layout_iou", "{:.3f}"),
-    ("novel layouts ↑", "novel_share", "{:.0%}"),
-    ("class faults ↓", "fault_share", "{:.0%}"),
-)
+from bench.quality.setup import Effort
+from bench.quality.sheets import sheet_path
+from bench.quality.table import read_results, tables, troubles
 
 
-def draw_sheet(run: Run, place: Path) -> Path:
-    """The contact sheet of a set, beside docs/quality.md."""
-    pair = load_pair(run.pair)
-    samples = read_set(place, SHOWN)
-    tiles = [SheetTile(image, mask, f"{i}") for i, (image, mask) in enumerate(samples)]
-    source = SheetTile(pair.image_HWC, pair.mask_HW, "source")
-    minutes = f", {run.minutes:g} min" if run.minutes else ""
-    text = SheetText(
-        title=f"{run.pair}: {run.method}{minutes}",
-        subtitle=f"seed {run.seed}, the first {len(samples)} of the set",
-        class_names=pair.class_names,
-    )
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    path = PICTURES / f"{run.pair}_{run.method}_m{run.minutes:g}_s{run.seed}.jpg"
-    contact_sheet(tiles, source, text).convert("RGB").save(path, quality=85, optimize=True)
-    return path
-
-
-def newest_results() -> list[dict[str, Any]]:
-    """The newest result for each (pair, method, seed, minutes)."""
-    newest: dict[tuple[object, ...], dict[str, Any]] = {}
-    paths = sorted((WORK / "results").glob("*.json"), key=lambda path: path.stat().st_mtime)
-    for path in paths:
-        result = dict(json.loads(path.read_text()))
-        newest[result["pair"], result["method"], result["seed"], result["minutes"]] = result
-    order = {name: place for place, name in enumerate(METHODS)}
-    return sorted(
-        newest.values(), key=lambda r: (str(r["pair"]), order[r["method"]], r["minutes"], r["seed"])
-    )
-
-
-def write_report() -> Path:
-    """docs/quality.md and docs/quality/results.json."""
-    results = newest_results()
+def write_report(effort: Effort) -> str:
+    """The tables of all pairs; also in ``table.md``, with the contact sheets of the first seed."""
+    results = read_results(effort.folder / "results")
     if not results:
-        raise SystemExit("Nothing measured yet: run `python -m bench.quality evaluate` first.")
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    (PICTURES / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    lines = [_introduction(results)]
-    for pair in sorted({str(result["pair"]) for result in results}):
-        rows = [result for result in results if result["pair"] == pair]
-        lines += [f"## {pair}\n", *_table(rows), ""]
-        lines += [_picture(row) for row in rows] + [""]
-    path = DOCS / "quality.md"
-    path.write_text("\n".join(lines).rstrip() + "\n")
-    return path
+        raise SystemExit("Nothing measured yet: run `python -m bench.quality` first.")
+    printed, written = [], [_introduction(effort, results)]
+    for pair, lines in tables(results).items():
+        printed += [pair, *lines, ""]
+        written += [f"## {pair}\n", *lines, "", *_sheets(pair, results, effort), ""]
+    found = troubles(results)
+    if found:
+        printed += found
+        written += ["## What went wrong\n", *found]
+    text = "\n".join(written).rstrip() + "\n"
+    (effort.folder / "table.md").write_text(text)
+    return "\n".join(printed).rstrip()
 
 
-def _introduction(results: list[dict[str, Any]]) -> str:
-    return f"""# Quality
+def _sheets(pair: str, results: list[dict[str, Any]], effort: Effort) -> list[str]:
+    folder = effort.folder / "sheets"
+    first_seed = min(int(result["seed"]) for result in results if result["pair"] == pair)
+    paths = sorted(folder.glob(f"{pair}_*_s{first_seed}.jpg"))
+    return [
+        f"![{path.stem}]({sheet_path(path.stem, effort).relative_to(effort.folder)})\n"
+        for path in paths
+    ]
 
-Written by `make bench-quality`. `ours` is this project's default method, `prototype` the script it
-grew from, `augmented` the source under random flips, scales, rotations and shifts: the reference.
-Every row judges the pictures of {JUDGED} samples and the masks of {MASKS_JUDGED}, or as many as
-there are (the prototype refines {JUDGED} in reasonable time). Both trainings run on one CPU thread
-({platform.machine()}); the prototype's minutes are of processor time, ours of the wall clock, so
-that other work on the machine costs the prototype nothing.
 
-- **U-Net mIoU**: a small U-Net trained on {JUDGED} samples alone (150 steps, 128 px short side;
-  mean of {UNET_REPEATS} repeats), on the real pair under flips, scales, rotations and shifts;
-  **of all kept**: the same, trained once on the {MASKS_JUDGED}.
-- **LPIPS diversity**: mean over pairs of samples; {results[0]["diversity_name"]}, input in [-1, 1].
+def _introduction(effort: Effort, results: list[dict[str, Any]]) -> str:
+    measured = [result for result in results if result["metrics"]]
+    names = measured[0]["metrics"] if measured else {}
+    diversity = (names.get("lpips_diversity") or {}).get("name", "LPIPS")
+    distance = (names.get("image_distance") or {}).get("name", "distance")
+    commits = ", ".join(sorted({str(result["osmis_core"]) for result in results}))
+    return f"""# Quality: the table
+
+Written by `python -m bench.quality` with `osmis_core` at {commits} (+: with changes), on
+{platform.machine()}. Every set is judged by its first {effort.judged} samples; ± is the standard
+error over seeds.
+
+- **ours**: this project's default method, refined, scored and curated as a job delivers it.
+  **published**: the published method alone (`method=osmis`) at the same training size and
+  minutes, its samples enlarged. **prototype**: the script this project grew from.
+  **patches**: patches of the source put together from noise, image and mask at once; no network.
+  **copy_paste**: the source's objects pasted elsewhere on its filled-in background.
+  **augmented**: the source under random flips, scales, rotations and shifts: the reference.
+- **minutes**: of training, on one CPU thread. "3 of 10" is a training planned for 10 minutes, as
+  it stands after 3. The prototype's are of processor time, the others' of the wall clock.
+- **U-Net mIoU**: a small U-Net trained on the set alone (150 steps, 128 px short side, mean of
+  {effort.unet_repeats}), on the real pair under flips, scales, rotations and shifts.
+- **LPIPS diversity**: mean over pairs of samples; {diversity}.
 - **layout IoU**: mean foreground IoU between the samples' masks; lower is more varied.
 - **novel layouts**: share of samples whose mask no flip or affine map of the source's mask within
   the augmentations' ranges reaches with a foreground IoU of 0.8.
 - **class faults**: share of samples with a class that vanished or swallowed others.
-- **distance**: {results[0]["distance_name"]}, by layer, mean; lower is nearer to the source. It
-  is not SIFID, which needs InceptionV3.
+- **verbatim**: share of textured pixels that are copied from the source, neighbours included.
+- **s a sample**: processor time to make a sample, training left out.
+- **distance**: {distance}, by layer, mean; lower is nearer to the source. Not SIFID.
 """
-
-
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    layers = list(dict(rows[0]["distance"]))
-    heads = ["method", *(head for head, *_ in COLUMNS), *(f"distance {name} ↓" for name in layers)]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in rows:
-        cells = [str(row["method"])]
-        cells += [form.format(row[key]) if key in row else "–" for _, key, form in COLUMNS]
-        cells += [f"{row['distance'].get(name, float('nan')):.3g}" for name in layers]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def _picture(row: dict[str, Any]) -> str:
-    name = f"{row['pair']}_{row['method']}_m{row['minutes']:g}_s{row['seed']}.jpg"
-    return f"![{row['pair']}, {row['method']}](quality/{name})\n"

@@ -1,0 +1,1 @@
+"""Two more pairs, from pictures that scikit-image's wheel packages; see README.md."""
