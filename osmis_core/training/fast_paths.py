@@ -59,6 +59,19 @@ class FastPaths:
             bfloat16=has_fast_bfloat16(device), together=image_pixels <= TOGETHER_UP_TO_PIXELS
         )
 
+    @classmethod
+    def plain(cls) -> FastPaths:
+        """None of them: the step that every other one is tested against."""
+        return cls(
+            bfloat16=False,
+            channels_last=False,
+            fused=False,
+            frozen=False,
+            judged_once=False,
+            together=False,
+            normalised_once=False,
+        )
+
     def prepare(self, network: nn.Module) -> StepWeights:
         """Sets a network's own switches, with any of which it computes the same.
 

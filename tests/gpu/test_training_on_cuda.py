@@ -22,16 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
 ]
 
-PLAIN = FastPaths(
-    bfloat16=False,
-    channels_last=False,
-    fused=False,
-    frozen=False,
-    judged_once=False,
-    together=False,
-    normalised_once=False,
-    compiled="no",
-)
+PLAIN = FastPaths.plain()
 EXACT = ["channels_last", "fused", "frozen", "judged_once", "together", "normalised_once"]
 PAIR = example_pair("coffee", 64, 96)
 METHODS = ("projected", "osmis")

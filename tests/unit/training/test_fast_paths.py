@@ -15,16 +15,7 @@ from osmis_core.training.config import TrainingConfig
 from osmis_core.training.fast_paths import FastPaths
 from osmis_core.training.step import Optimisation
 
-PLAIN = FastPaths(
-    bfloat16=False,
-    channels_last=False,
-    fused=False,
-    frozen=False,
-    judged_once=False,
-    together=False,
-    normalised_once=False,
-    compiled="no",
-)
+PLAIN = FastPaths.plain()
 EXACT = ["channels_last", "fused", "frozen", "judged_once", "together", "normalised_once"]
 MakeConfig = Callable[..., TrainingConfig]
 
