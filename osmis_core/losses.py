@@ -50,42 +50,40 @@ def adversarial_loss(judgement: Judgement, side: Side, class_weights_K: Tensor) 
             generator's, which wants its pairs taken for real ones of their classes.
         class_weights_K: α_k of the source, summing to 1 (``class_weights``).
     """
-    target = 0.0 if side == "fake" else 1.0
-    content = [
-        object_loss(layer, side, class_weights_K)
-        if isinstance(layer, ContentLogits)
-        else _binary(layer, target)
-        for layer in judgement.content
-    ]
+    of_classes = [layer for layer in judgement.content if isinstance(layer, ContentLogits)]
+    of_images = [layer for layer in judgement.content if isinstance(layer, Tensor)]
     return AdversarialLoss(
-        object=torch.stack(content).mean(),
-        layout=_mean_binary(judgement.layout, target),
-        low_level=_mean_binary(judgement.low_level, target),
-        pairs=_mean_binary(judgement.pairs, target) if judgement.pairs else None,
+        object=(
+            object_loss(of_classes, side, class_weights_K)
+            if of_classes
+            else _binary(of_images, side)
+        ),
+        layout=_binary(judgement.layout, side),
+        low_level=_binary(judgement.low_level, side),
+        pairs=_binary(judgement.pairs, side) if judgement.pairs else None,
     )
 
 
-def object_loss(layer: ContentLogits, side: Side, class_weights_K: Tensor) -> Tensor:
-    """Cross-entropy over K identities and "fake" (equations (2), (3) and (5)).
+def object_loss(layers: list[ContentLogits], side: Side, class_weights_K: Tensor) -> Tensor:
+    """Cross-entropy over K identities and "fake" (equations (2), (3) and (5)), the layers' mean.
 
     Real: Σ_k α_k CE(v_k, k) over the classes present in the view. Fake, for the discriminator:
     the mean over k of CE(v_k, fake). For the generator: CE(v_k, k) weighted as for real, with
     classes that the sample lacks staying in, so that a vanished class is missed.
     """
-    batch, classes, outcomes = layer.logits_BKN.shape
-    fake = side == "fake"
-    identity_K = torch.arange(classes, device=layer.logits_BKN.device)
-    target_K = torch.full_like(identity_K, classes) if fake else identity_K
-    entropy_BK = F.cross_entropy(
-        layer.logits_BKN.reshape(-1, outcomes), target_K.repeat(batch), reduction="none"
-    ).view(batch, classes)
-    weight_BK = layer.resolvable_K.to(entropy_BK)[None].expand(batch, -1)
-    if not fake:
-        weight_BK = weight_BK * class_weights_K.to(entropy_BK)
+    logits_LBKN = torch.stack([layer.logits_BKN for layer in layers])
+    log_shares_LBKN = F.log_softmax(logits_LBKN, -1)
+    resolvable_LK = torch.stack([layer.resolvable_K for layer in layers])
+    weight_LBK = resolvable_LK[:, None].to(log_shares_LBKN).expand(logits_LBKN.shape[:3])
+    if side == "fake":
+        agreement_LBK = log_shares_LBKN[..., -1]
+    else:
+        agreement_LBK = log_shares_LBKN.diagonal(dim1=2, dim2=3)
+        weight_LBK = weight_LBK * class_weights_K.to(log_shares_LBKN)
     if side == "real":
-        weight_BK = weight_BK * layer.present_BK
-    total = weight_BK.sum().clamp_min(torch.finfo(torch.float32).tiny)
-    return (entropy_BK * weight_BK).sum() / total
+        weight_LBK = weight_LBK * torch.stack([layer.present_BK for layer in layers])
+    total_L = weight_LBK.sum((1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
+    return -((agreement_LBK * weight_LBK).sum((1, 2)) / total_L).mean()
 
 
 def class_weights(area_fractions_K: Tensor, method: str) -> Tensor:
@@ -96,9 +94,8 @@ def class_weights(area_fractions_K: Tensor, method: str) -> Tensor:
     return torch.full_like(area_fractions_K, 1 / len(area_fractions_K))
 
 
-def _mean_binary(layers: list[Tensor], target: float) -> Tensor:
-    return torch.stack([_binary(logits, target) for logits in layers]).mean()
-
-
-def _binary(logits: Tensor, target: float) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+def _binary(layers: list[Tensor], side: Side) -> Tensor:
+    """Mean over layers of the binary cross-entropy with 1, or with 0 for the fake side."""
+    sign = 1 if side == "fake" else -1
+    # −log sigmoid(x) = softplus(−x), −log(1 − sigmoid(x)) = softplus(x)
+    return torch.stack([F.softplus(sign * logits).mean() for logits in layers]).mean()

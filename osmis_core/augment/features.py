@@ -60,9 +60,10 @@ class FeatureAugmentation:
         generated_BKC, vectors_BKC = vectors_BKC[: self.first], vectors_BKC[self.first :]
         partner_BK, has_partner_BK = self._partners(present_BK[self.first :])
         partner_BKC = partner_BK[:, :, None].expand_as(vectors_BKC)
-        mixed_BKC = self._channels(vectors_BKC, MIXED_SHARE) & has_partner_BK[:, :, None]
+        mixed_BKC, dropped_BKC = self._channels(vectors_BKC, MIXED_SHARE, DROPPED_SHARE)
+        mixed_BKC &= has_partner_BK[:, :, None]
         out_BKC = torch.where(mixed_BKC, vectors_BKC.gather(0, partner_BKC), vectors_BKC)
-        out_BKC = out_BKC.masked_fill(self._channels(vectors_BKC, DROPPED_SHARE), 0.0)
+        out_BKC = out_BKC.masked_fill(dropped_BKC, 0.0)
         return torch.cat((generated_BKC, out_BKC)) if self.first else out_BKC
 
     def layout(self, features_BCHW: Tensor, mask_BKHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,16 +109,20 @@ class FeatureAugmentation:
         best_BK, partner_BK = score_BBK.masked_fill(~usable_BBK, -1.0).max(1)
         return partner_BK, best_BK >= 0
 
-    def _channels(self, vectors_BKC: Tensor, share: tuple[float, float]) -> Tensor:
-        """A random share of the channels of the vectors that are changed, none of the others."""
-        shape_BK1 = (*vectors_BKC.shape[:2], 1)
-        low, high = share
-        share_BK1 = low + torch.rand(shape_BK1, generator=self.rng) * (high - low)
-        count_BK1 = (share_BK1 * vectors_BKC.shape[2]).round().long()
-        drawn_BKC = torch.rand(vectors_BKC.shape, generator=self.rng)
-        changed_BK1 = torch.rand(shape_BK1, generator=self.rng) < self.probability
-        chosen_BKC = (drawn_BKC < drawn_BKC.sort(2).values.gather(2, count_BK1)) & changed_BK1
-        return chosen_BKC.to(vectors_BKC.device)
+    def _channels(self, vectors_BKC: Tensor, *shares: tuple[float, float]) -> Tensor:
+        """For each change, a random share of the channels of the vectors that it acts on.
+
+        Returns:
+            Booleans of shape (changes, B, K, C).
+        """
+        shape_XBK1 = (len(shares), *vectors_BKC.shape[:2], 1)
+        low_XBK1, high_XBK1 = torch.tensor(shares).T[..., None, None, None]
+        share_XBK1 = torch.lerp(low_XBK1, high_XBK1, torch.rand(shape_XBK1, generator=self.rng))
+        count_XBK1 = (share_XBK1 * vectors_BKC.shape[2]).round().long()
+        drawn_XBKC = torch.rand((len(shares), *vectors_BKC.shape), generator=self.rng)
+        acts_XBK1 = torch.rand(shape_XBK1, generator=self.rng) < self.probability
+        limit_XBK1 = drawn_XBKC.sort(-1).values.gather(-1, count_XBK1)
+        return ((drawn_XBKC < limit_XBK1) & acts_XBK1).to(vectors_BKC.device)
 
     def _gather(self, x_BCHW: Tensor, cells_BHW: Tensor) -> Tensor:
         """What stands in the given cells of the flattened batch; generated samples as they are."""

@@ -8,20 +8,28 @@ step; every forward in between sees W / σ with the same σ = uᵀ W v, and ``St
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from osmis_core.models.step_weights import StepWeights
 
 FOLD_TOLERANCE = 1e-6
 FOLD_ITERATIONS = 200
 TINY = 1e-12
 
 Form = Callable[[Tensor], Tensor]
+
+
+class SharedWeights(Protocol):
+    """Where the passes of one step find what they share (``StepWeights``)."""
+
+    def kernel(self, layer: SpectrallyNormalised, form: Form) -> Tensor:
+        """W / σ in a form, the same for all passes."""
+
+    def offset(self, bias: nn.Parameter) -> Tensor:
+        """A bias, the same for all passes."""
 
 
 def as_it_is(weight: Tensor) -> Tensor:
@@ -44,7 +52,7 @@ class SpectrallyNormalised(nn.Module):
     weight: Tensor
     left_singular: Tensor
     right_singular: Tensor
-    step_weights: StepWeights | None
+    step_weights: SharedWeights | None
 
     def register_singular_vectors(self) -> None:
         """Random unit vectors to start the power iteration from."""
@@ -53,73 +61,123 @@ class SpectrallyNormalised(nn.Module):
         self.register_buffer("right_singular", F.normalize(torch.randn(columns), dim=0))
         self.step_weights = None
 
-    @torch.no_grad()
-    def power_iteration(self) -> None:
-        """Moves the singular vectors one step towards the largest singular value."""
-        weight_OI = as_matrix(self.weight)
-        right = weight_OI.T @ self.left_singular
-        self.right_singular.copy_(right.div_(right.norm().clamp_min_(TINY)))
-        left = weight_OI @ self.right_singular
-        self.left_singular.copy_(left.div_(left.norm().clamp_min_(TINY)))
-
     def sigma(self) -> Tensor:
         """The current estimate of σ; shape (), no gradient."""
-        return _sigma(self.weight, self.left_singular, self.right_singular)
+        with torch.no_grad():
+            return torch.dot(self.left_singular, as_matrix(self.weight) @ self.right_singular)
 
     def normalised_weight(self) -> Tensor:
         """W / σ, differentiable in W."""
         with torch.autocast(self.weight.device.type, enabled=False):
-            return self._normalise()
+            return normalise([self], [self.sigma()])[0]
 
     def kernel(self, form: Form = as_it_is) -> Tensor:
         """W / σ in the form in which it is used, the same for all passes of a step."""
         if self.step_weights is None:
             return form(self.normalised_weight())
-        return self.step_weights.share(self.weight, form, lambda: form(self._normalise()))
+        return self.step_weights.kernel(self, form)
 
     def offset(self) -> Tensor | None:
         """The bias, the same for all passes of a step."""
         bias = self.bias
-        if not isinstance(bias, Tensor):
+        if not isinstance(bias, nn.Parameter):
             return None
-        if self.step_weights is None:
-            return bias
-        return self.step_weights.share(bias, as_it_is, lambda: bias)
-
-    def _normalise(self) -> Tensor:
-        normalised: Tensor = _Normalised.apply(self.weight, self.left_singular, self.right_singular)
-        return normalised
+        return bias if self.step_weights is None else self.step_weights.offset(bias)
 
     @torch.no_grad()
     def fold(self) -> None:
         """Writes W / σ into the weight, σ converged to a relative change of 1e-6."""
         previous = self.sigma()
         for _ in range(FOLD_ITERATIONS):
-            self.power_iteration()
-            current = self.sigma()
+            (current,) = power_iteration([self])
             if (current - previous).abs() <= FOLD_TOLERANCE * current.abs():
                 break
             previous = current
         self.weight.div_(self.sigma())
 
 
+@torch.no_grad()
+def power_iteration(layers: Sequence[SpectrallyNormalised]) -> list[Tensor]:
+    """Moves every layer's singular vectors one step towards its largest singular value.
+
+    Returns:
+        The new estimates, σ = ‖W v‖ = uᵀ W v, a scalar each.
+    """
+    if not layers:
+        return []
+    weights_OI = [as_matrix(layer.weight) for layer in layers]
+    lefts_O = [layer.left_singular for layer in layers]
+    rights_I = [layer.right_singular for layer in layers]
+    for weight_OI, left_O, right_I in zip(weights_OI, lefts_O, rights_I, strict=True):
+        torch.mv(weight_OI.T, left_O, out=right_I)
+    _make_unit(rights_I)
+    for weight_OI, left_O, right_I in zip(weights_OI, lefts_O, rights_I, strict=True):
+        torch.mv(weight_OI, right_I, out=left_O)
+    return _make_unit(lefts_O)
+
+
+def _make_unit(vectors_N: list[Tensor]) -> list[Tensor]:
+    """Divides each by its length, which is returned."""
+    lengths = list(torch._foreach_norm(vectors_N))
+    torch._foreach_clamp_min_(lengths, TINY)
+    torch._foreach_div_(vectors_N, lengths)
+    return lengths
+
+
+def normalise(layers: Sequence[SpectrallyNormalised], sigmas: list[Tensor]) -> tuple[Tensor, ...]:
+    """W / σ of many layers at once, each differentiable in its W."""
+    lefts_O = [layer.left_singular for layer in layers]
+    rights_I = [layer.right_singular for layer in layers]
+    weights = [layer.weight for layer in layers]
+    made: tuple[Tensor, ...] = _Normalised.apply(lefts_O, rights_I, sigmas, *weights)
+    return made
+
+
 class _Normalised(torch.autograd.Function):
-    """W / σ with σ = uᵀ W v. Its gradient is (G − ⟨G, W / σ⟩ u vᵀ) / σ, G that of W / σ."""
+    """W / σ with σ = uᵀ W v. Its gradient is (G − ⟨G, W / σ⟩ u vᵀ) / σ, G that of W / σ.
+
+    One node for all layers: as one for each, a training step of two small networks would spend a
+    tenth of its time in calling them.
+    """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, left_O: Tensor, right_I: Tensor) -> Tensor:
-        sigma = _sigma(weight, left_O, right_I)
-        normalised = weight / sigma
-        ctx.save_for_backward(normalised, left_O, right_I, sigma)
-        return normalised
+    def forward(
+        ctx: Any,
+        lefts_O: list[Tensor],
+        rights_I: list[Tensor],
+        sigmas: list[Tensor],
+        *weights: Tensor,
+    ) -> tuple[Tensor, ...]:
+        normalised = torch._foreach_div(weights, sigmas)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*normalised)
+        ctx.rest = lefts_O, rights_I, sigmas
+        return tuple(normalised)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        normalised, left_O, right_I, sigma = ctx.saved_tensors
-        gradient_OI = as_matrix(gradient)
-        along = torch.dot(gradient_OI.flatten(), as_matrix(normalised).flatten())
-        of_weight_OI = torch.addr(gradient_OI, along * left_O, right_I, alpha=-1).div_(sigma)
-        return _from_matrix(of_weight_OI, normalised), None, None
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        found = [
+            (i, as_matrix(gradient), as_matrix(normalised), left_O, right_I, sigma)
+            for i, (gradient, normalised, left_O, right_I, sigma) in enumerate(
+                zip(gradients, ctx.saved_tensors, *ctx.rest, strict=True)
+            )
+            if gradient is not None
+        ]
+        of_weights: list[Tensor | None] = [None] * len(gradients)
+        if found:
+            places, gradients_OI, normalised_OI, lefts_O, rights_I, sigmas = zip(
+                *found, strict=True
+            )
+            made_OI = torch._foreach_div(gradients_OI, sigmas)
+            along = [
+                torch.dot(made.flatten(), normalised.flatten())
+                for made, normalised in zip(made_OI, normalised_OI, strict=True)
+            ]
+            rows_O = torch._foreach_mul(lefts_O, along)
+            for i, made, row_O, right_I in zip(places, made_OI, rows_O, rights_I, strict=True):
+                made.addr_(row_O, right_I, alpha=-1)
+                of_weights[i] = _from_matrix(made, ctx.saved_tensors[i])
+        return (None, None, None, *of_weights)
 
 
 class SpectralConv2d(SpectrallyNormalised, nn.Conv2d):
@@ -172,11 +230,6 @@ def _from_matrix(matrix_OI: Tensor, like: Tensor) -> Tensor:
     return matrix_OI.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
 
 
-@torch.no_grad()
-def _sigma(weight: Tensor, left_O: Tensor, right_I: Tensor) -> Tensor:
-    return torch.dot(left_O, as_matrix(weight) @ right_I)
-
-
 def spectral_layers(module: nn.Module) -> list[SpectrallyNormalised]:
     """Every spectrally normalised layer under ``module``."""
     return [layer for layer in module.modules() if isinstance(layer, SpectrallyNormalised)]
@@ -184,9 +237,9 @@ def spectral_layers(module: nn.Module) -> list[SpectrallyNormalised]:
 
 def update_spectral_norms(module: nn.Module, iterations: int = 1) -> None:
     """Runs the power iteration of every spectrally normalised layer under ``module``."""
-    for layer in spectral_layers(module):
-        for _ in range(iterations):
-            layer.power_iteration()
+    layers = spectral_layers(module)
+    for _ in range(iterations):
+        power_iteration(layers)
 
 
 def fold_spectral_norms(module: nn.Module) -> None:

@@ -7,14 +7,17 @@ done once for both, and once on the way back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from osmis_core.gradients import going_on
-
-Key = tuple[int, Callable[..., Tensor]]
+from osmis_core.models.spectral import (
+    Form,
+    SpectrallyNormalised,
+    normalise,
+    power_iteration,
+    spectral_layers,
+)
 
 
 class StepWeights:
@@ -33,51 +36,70 @@ class StepWeights:
     def __init__(self, network: nn.Module, dtype: torch.dtype, *, shared: bool = True) -> None:
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._dtype = dtype
-        self._makers: dict[Key, Callable[[], Tensor]] = {}
-        self._made: dict[Key, tuple[Tensor, Tensor]] = {}
-        for layer in network.modules():
-            if shared and hasattr(layer, "step_weights"):
-                layer.step_weights = self  # type: ignore[assignment]
+        self._layers = spectral_layers(network)
+        self._shared = shared
+        self._normalised: dict[SpectrallyNormalised, Tensor] = {}
+        self._asked: dict[tuple[SpectrallyNormalised, Form], None] = {}
+        self._kernels: dict[tuple[SpectrallyNormalised, Form], tuple[Tensor, Tensor]] = {}
+        self._biases: dict[nn.Parameter, Tensor] = {}
+        if shared:
+            for layer in self._layers:
+                layer.step_weights = self
 
     def renew(self) -> None:
-        """Before a step, outside of mixed precision: makes what the last one asked for anew."""
-        self._made = {key: self._make(make) for key, make in self._makers.items()}
+        """Before a step, outside of mixed precision: one power iteration, and all weights anew.
 
-    def share(
-        self, parameter: Tensor, form: Callable[..., Tensor], make: Callable[[], Tensor]
-    ) -> Tensor:
-        """What ``make`` makes of a parameter, made once a step.
-
-        Args:
-            parameter: which one.
-            form: tells apart several things made of one parameter.
-            make: differentiable in the parameter; called in float32.
+        What the last step asked for is made at once, the rest when it is asked for.
         """
-        key = (id(parameter), form)
-        if key not in self._made:
-            self._makers[key] = make
-            with torch.enable_grad(), torch.autocast(parameter.device.type, enabled=False):
-                self._made[key] = self._make(make)
-        return self._made[key][1]
+        sigmas = power_iteration(self._layers)
+        if not self._shared:
+            return
+        normalised = normalise(self._layers, sigmas) if sigmas else ()
+        self._normalised = dict(zip(self._layers, normalised, strict=True))
+        self._kernels = {(layer, form): self._make(layer, form) for layer, form in self._asked}
+        self._biases = {bias: self._leaf(bias) for bias in self._biases}
+
+    def kernel(self, layer: SpectrallyNormalised, form: Form) -> Tensor:
+        """W / σ of a layer in a form, made once a step."""
+        key = (layer, form)
+        if key not in self._kernels:
+            self._asked[key] = None
+            with torch.enable_grad(), torch.autocast(layer.weight.device.type, enabled=False):
+                self._kernels[key] = self._make(layer, form)
+        return self._kernels[key][1]
+
+    def offset(self, bias: nn.Parameter) -> Tensor:
+        """A bias, rounded once a step."""
+        if bias not in self._biases:
+            self._biases[bias] = self._leaf(bias)
+        return self._biases[bias]
 
     @property
     def leaves(self) -> list[Tensor]:
         """All that gradients gather in: what is shared, and parameters that are used as such."""
-        shared = {parameter for parameter, _ in self._makers}
-        own = [leaf for _, leaf in self._made.values() if leaf.requires_grad]
-        return own + [p for p in self._parameters if id(p) not in shared]
+        kernels = [leaf for _, leaf in self._kernels.values() if leaf.requires_grad]
+        biases = [leaf for leaf in self._biases.values() if leaf.requires_grad]
+        shared = {layer.weight for layer, _ in self._kernels} | self._biases.keys()
+        return kernels + biases + [p for p in self._parameters if p not in shared]
 
     def hand_back(self) -> None:
         """After the passes: takes the gathered gradients on to the parameters."""
+        for bias, leaf in self._biases.items():
+            if leaf.grad is not None:
+                bias.grad = leaf.grad.to(bias.dtype)
+                leaf.grad = None
         gathered = [
             (made, leaf.grad.to(made.dtype))
-            for made, leaf in self._made.values()
+            for made, leaf in self._kernels.values()
             if leaf.grad is not None
         ]
-        self._made = {}
+        self._kernels, self._normalised = {}, {}
         if gathered:
             torch.autograd.backward(going_on([m for m, _ in gathered], [g for _, g in gathered]))
 
-    def _make(self, make: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-        made = make()
-        return made, made.detach().to(self._dtype).requires_grad_(made.requires_grad)
+    def _make(self, layer: SpectrallyNormalised, form: Form) -> tuple[Tensor, Tensor]:
+        made = form(self._normalised[layer])
+        return made, self._leaf(made)
+
+    def _leaf(self, made: Tensor) -> Tensor:
+        return made.detach().to(self._dtype).requires_grad_(made.requires_grad)

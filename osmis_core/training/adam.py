@@ -18,7 +18,14 @@ class Adam(_Adam):
     """
 
     add_param_group = inspect.unwrap(_Adam.add_param_group)
-    zero_grad = inspect.unwrap(_Adam.zero_grad)
     state_dict = inspect.unwrap(_Adam.state_dict)
     load_state_dict = inspect.unwrap(_Adam.load_state_dict)
     step = torch.no_grad()(inspect.unwrap(_Adam.step))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients; torch's own marks it for its profiler, which takes longer."""
+        if not set_to_none:
+            raise ValueError("gradients are forgotten, never set to zero")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None

@@ -16,7 +16,7 @@ from osmis_core.augment.differentiable import (
     augment_mask,
     draw,
 )
-from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
+from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions, hard_mask
 from osmis_core.data.pair import Pair
 from osmis_core.data.size_plan import SizePlan, resize_pair
 from osmis_core.training.seeds import stream
@@ -45,8 +45,7 @@ def source_tensors(pair: Pair, size: SizePlan, supersampling: int = 1) -> tuple[
     image_HWC, shares_HWK = resize_pair(pair, height, width)
     image = torch.from_numpy(image_HWC).permute(2, 0, 1)
     shares = torch.from_numpy(shares_HWK).permute(2, 0, 1)
-    hard = F.one_hot(shares.argmax(0), shares.shape[0]).permute(2, 0, 1).float()
-    hard = hard * (shares.sum(0, keepdim=True) > 0.5)
+    hard = hard_mask(shares)
     top, left = size.top * supersampling, size.left * supersampling
     rows = np.pad(
         np.arange(height), (top, size.train_h * supersampling - height - top), mode="reflect"

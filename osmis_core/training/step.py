@@ -28,7 +28,6 @@ from osmis_core.models.discriminator import DiscriminatorConfig, OsmisDiscrimina
 from osmis_core.models.generator import Generator, GeneratorOutput, draw_latents
 from osmis_core.models.judgement import Judgement
 from osmis_core.models.projected import ProjectedDiscriminator
-from osmis_core.models.spectral import spectral_layers
 from osmis_core.models.straight_through import (
     argmax_one_hot,
     bernoulli_mask,
@@ -117,10 +116,6 @@ class Optimisation:
         self.networks = Networks(config, area_K, device)
         self.generator_weights = self.fast.prepare(self.networks.generator)
         self.discriminator_weights = self.fast.prepare(self.networks.discriminator)
-        self.spectral_layers = [
-            *spectral_layers(self.networks.generator),
-            *spectral_layers(self.networks.discriminator),
-        ]
         self.augmentation = AugmentationOptions(
             probability=config.augmentation_probability,
             geometry=config.geometric_augmentation,
@@ -151,8 +146,6 @@ class Optimisation:
         """Step number ``step``, from 0; all randomness comes from the seed and the step."""
         rng = stream(self.config.seed, FAKE_STREAM, step)
         nets = self.networks
-        for layer in self.spectral_layers:
-            layer.power_iteration()
         self.generator_weights.renew()
         self.discriminator_weights.renew()
         with self._autocast():

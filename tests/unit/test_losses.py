@@ -46,7 +46,7 @@ def test_part_weights_sum_to_one_for_any_number_of_layers(blocks: tuple[int, int
 
 def test_real_pairs_ignore_classes_that_the_view_has_lost() -> None:
     logits = torch.tensor([[[5.0, 0.0, 0.0], [9.0, -9.0, 0.0]]])
-    lost = object_loss(_content(logits, present=[True, False]), "real", EVEN)
+    lost = object_loss([_content(logits, present=[True, False])], "real", EVEN)
     expected = -torch.log_softmax(logits[0, 0], 0)[0]
     torch.testing.assert_close(lost, expected)
 
@@ -54,7 +54,7 @@ def test_real_pairs_ignore_classes_that_the_view_has_lost() -> None:
 def test_the_generator_is_told_of_a_class_that_its_sample_lacks() -> None:
     logits = torch.zeros(1, 2, 3, requires_grad=True)
     layer = _content(logits, present=[True, False])
-    object_loss(layer, "generator", EVEN).backward()
+    object_loss([layer], "generator", EVEN).backward()
     assert logits.grad is not None
     assert float(logits.grad[0, 1].abs().sum()) > 0
 
@@ -64,14 +64,14 @@ def test_a_class_below_half_a_cell_is_left_out_on_both_sides() -> None:
     layer = _content(logits, resolvable=[True, False])
     for side, target in (("real", 0), ("fake", 2), ("generator", 0)):
         expected = -torch.log_softmax(logits[0, 0], 0)[target]
-        torch.testing.assert_close(object_loss(layer, side, EVEN), expected)
+        torch.testing.assert_close(object_loss([layer], side, EVEN), expected)
 
 
 def test_fakes_are_the_mean_over_classes_whatever_the_weights() -> None:
     logits = torch.randn(3, 2, 3)
     expected = -torch.log_softmax(logits, 2)[:, :, 2].mean()
     uneven = torch.tensor([0.99, 0.01])
-    torch.testing.assert_close(object_loss(_content(logits), "fake", uneven), expected)
+    torch.testing.assert_close(object_loss([_content(logits)], "fake", uneven), expected)
 
 
 def test_class_weights_are_inverse_to_area_or_even() -> None:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from osmis_core.augment.components import connected_components
 from osmis_core.augment.inpainting import inpaint
-from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
+from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions, affine_grid
 
 HEIGHT, WIDTH = 96, 128
 
@@ -22,6 +22,12 @@ def _scene() -> tuple[torch.Tensor, torch.Tensor]:
     inside[60:72, 80:110] = 1
     image = torch.where(inside.bool(), torch.tensor([1.0, -1, -1])[:, None, None], image)
     return image, torch.stack((1 - inside, inside))
+
+
+def test_a_grid_of_sums_is_torchs_affine_grid() -> None:
+    sampling = torch.tensor([[0.8, -0.3, 0.1], [0.2, 1.1, -0.4]])
+    expected = F.affine_grid(sampling[None], [1, 1, 7, 5], align_corners=False)[0]
+    torch.testing.assert_close(affine_grid(sampling, 7, 5), expected)
 
 
 def test_components_are_8_connected_and_in_reading_order() -> None:

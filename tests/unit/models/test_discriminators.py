@@ -16,7 +16,7 @@ from osmis_core.models.frozen_features import (
     INPUT_SCALE,
     EfficientNetLite0Features,
 )
-from osmis_core.models.projected import ProjectedDiscriminator
+from osmis_core.models.projected import ProjectedDiscriminator, batch_spread
 from osmis_core.training.real_pairs import image_pyramid
 
 AREA_K = torch.tensor([0.7, 0.2, 0.1])
@@ -131,6 +131,22 @@ def test_detached_features_train_the_heads_as_the_images_would() -> None:
         adversarial_loss(network.judge(percept, mask), "fake", weights).total.backward()
         gradients.append(network.low[0][0].weight.grad.clone())
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("group", [3, None])
+def test_the_spread_of_a_group_is_its_standard_deviation(
+    layout: torch.memory_format, group: int | None
+) -> None:
+    x = torch.randn(6, 8, 5, 4).contiguous(memory_format=layout).requires_grad_()
+    wanted = torch.randn(6, 1, 5, 4)
+    groups = x.unflatten(0, (-1, group or 6))
+    deviation = (groups.var(1, correction=0, keepdim=True) + 1e-8).sqrt().mean(2, keepdim=True)
+    expected = deviation.expand(-1, groups.shape[1], -1, -1, -1).flatten(0, 1)
+    spread = batch_spread(x, group)
+    torch.testing.assert_close(spread, expected)
+    found, plain = (torch.autograd.grad(y, x, wanted)[0] for y in (spread, expected))
+    torch.testing.assert_close(found, plain)
 
 
 def test_the_layout_heads_see_that_samples_are_alike() -> None:

@@ -28,6 +28,21 @@ def test_a_categorical_draw_is_one_hot_and_unbiased() -> None:
     assert torch.all((share_K - PROBABILITIES_K).abs() < 3 * sigma_K)
 
 
+def test_one_hot_masks_agree_with_argmax_and_with_the_cumulative_sum() -> None:
+    mask = torch.randn(2, 4, 5, 6).softmax(1)
+    expected = F.one_hot(mask.argmax(1), 4).permute(0, 3, 1, 2).float()
+    assert torch.equal(argmax_one_hot(mask), expected)
+    drawn = categorical_one_hot(mask, torch.Generator().manual_seed(0))
+    uniform = torch.rand(2, 1, 5, 6, generator=torch.Generator().manual_seed(0))
+    passed = (uniform > mask.cumsum(1)).sum(1).clamp_max(3)
+    assert torch.equal(drawn, F.one_hot(passed, 4).permute(0, 3, 1, 2).float())
+
+
+def test_the_first_of_equally_likely_classes_is_taken() -> None:
+    even = torch.full((1, 3, 2, 2), 1 / 3)
+    assert torch.equal(argmax_one_hot(even)[:, 0], torch.ones(1, 2, 2))
+
+
 def test_a_bernoulli_draw_is_unbiased_but_not_one_hot() -> None:
     drawn = bernoulli_mask(_many_pixels(10_000), torch.Generator().manual_seed(0))
     share_K = drawn.mean((0, 2, 3))
