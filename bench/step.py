@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ SWITCHES = (
     "together",
     "normalised_once",
 )
+SWITCHED_STEPS = 50
+"""A whole number of times the steps between new views."""
 COMPILED = ("default", "reduce-overhead")
 
 
@@ -69,15 +71,20 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--ours-only", choices=sorted(ROWS), help=argparse.SUPPRESS)
     parser.add_argument("--fast", default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.ours_only:
         row = ROWS[chosen.ours_only]
+        row = replace(row, steps=chosen.steps or row.steps)
         fast = None if chosen.fast is None else json.loads(chosen.fast)
         print(json.dumps(time_ours(row, chosen.threads, chosen.device, fast)))
         return
+    if chosen.device != "cpu" and not chosen.switches:
+        parser.error("the yardsticks run on the CPU: --device goes with --switches")
     if chosen.device == "cuda" and not has_cuda():
-        raise SystemExit("no CUDA device here: nothing to measure")
-    for name in chosen.row or (["osmis-128x256"] if chosen.switches else ROWS):
+        print("skipped: there is no CUDA device here")
+        return
+    for name in chosen.row or ROWS:
         if chosen.switches:
             compare_switches(name, chosen.pairs, chosen.threads, chosen.device)
         else:
@@ -114,21 +121,22 @@ def compare(name: str, pairs: int, threads: int) -> None:
 
 
 def compare_switches(name: str, rounds: int, threads: int, device: str) -> None:
-    """Times a step with no fast path, each alone, all but each, and all; one after the other."""
+    """Times a step with no fast path, each alone, all but each, all, and those a training takes."""
+    arguments = ["--ours-only", name, "--device", device]
+    arguments += ["--steps", str(min(ROWS[name].steps, SWITCHED_STEPS))]
     paths: dict[str, bool | str] = dict.fromkeys(SWITCHES, True)
     off: dict[str, bool | str] = dict.fromkeys(SWITCHES, False)
-    variants = {"none": off}
+    variants: dict[str, dict[str, bool | str] | None] = {"none": off}
     variants |= {f"only {switch}": off | {switch: True} for switch in SWITCHES}
     variants |= {f"all but {switch}": paths | {switch: False} for switch in SWITCHES}
-    variants["all"] = paths
+    variants |= {"all": paths, "as chosen": None}
     if device == "cuda":
         variants |= {f"all, compiled {m}": paths | {"compiled": m} for m in COMPILED}
     seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     peak: dict[str, int] = {}
     for _ in range(rounds):
         for variant, fast in variants.items():
-            arguments = ["--ours-only", name, "--device", device, "--fast", json.dumps(fast)]
-            found = _child(["-m", "bench.step", *arguments], threads)
+            found = _child(["-m", "bench.step", *arguments, "--fast", json.dumps(fast)], threads)
             seconds[variant].append(found["seconds"])
             peak[variant] = max(found["peak_mib"], peak.get(variant, 0))
     for variant in variants:

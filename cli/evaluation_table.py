@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 UP, DOWN, NEITHER = "↑", "↓", ""
+BARS = "·▁▂▃▄▅▆▇█"
 Row = tuple[str, str, str, str]
 
 
@@ -94,10 +95,18 @@ def _classes_table(report: dict[str, Any]) -> Table:
     table.add_column("class")
     for column in ("source", "mean", "min", "max", "vanished in", "spread in"):
         table.add_column(column, justify="right")
+    table.add_column("samples by share, 0 … 100 %")
     for found in report["metrics"]["classes"]["by_class"]:
         shares = ("source", "mean", "min", "max", "vanished_share", "swallowed_share")
-        table.add_row(found["name"], *(_percent(found[name]) for name in shares))
+        figures = (_percent(found[name]) for name in shares)
+        table.add_row(found["name"], *figures, _bars(found["histogram"]))
     return table
+
+
+def _bars(counts: list[int]) -> str:
+    """A histogram in one line: a bar a bin, as high as its share of the fullest."""
+    top = max(counts)
+    return "".join(BARS[-(-count * (len(BARS) - 1) // top)] for count in counts)
 
 
 def _number(value: float | None) -> str:

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     inception_weights: Path | None = None
     inception_sha256: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    compiled: Literal["no", "default", "reduce-overhead"] = Field(
+        default="no",
+        description="torch.compile of the generator on a GPU; needs a C compiler. Unmeasured.",
+    )
 
     # the gateway
     host: str = "127.0.0.1"

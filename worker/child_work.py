@@ -111,7 +111,9 @@ def train(assignment: Assignment, link: Supervised) -> None:
     link.say(_training_from(resume, config.steps))
     hooks = Hooks(link, pair, assignment)
     options = RunOptions(
-        device=assignment.device, checkpoint_seconds=0.8 * assignment.checkpoint_seconds
+        device=assignment.device,
+        compiled=assignment.compiled,
+        checkpoint_seconds=0.8 * assignment.checkpoint_seconds,
     )
     result = train_pair(pair, config, hooks, resume=resume, options=options)
     if link.is_stopping:

@@ -73,6 +73,7 @@ class SamplingAttempt(Attempt):
             folder=self.folder,
             plan=self.claim.job.plan,
             device=settings.device,
+            compiled=settings.compiled,
             smaller=is_smaller,
             checkpoint_seconds=settings.checkpoint_seconds,
             scoring=Scoring(

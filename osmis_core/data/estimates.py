@@ -1,14 +1,15 @@
 """How long a job will take, roughly; plain arithmetic that loads nothing.
 
-Measured on two CPU cores with batches of 5. Estimates only: the trainer times its own steps.
+Measured on two CPU cores with batches of 5 (docs/benchmarks.md); that of a GPU is a guess.
+Estimates only: the trainer times its own steps.
 """
 
 from __future__ import annotations
 
 from osmis_core.data.presets import Method, Preset
 
-_STEP_SECONDS_PER_PX: dict[Method, float] = {"projected": 2.5e-5, "osmis": 3.0e-5}
-_GPU_SPEEDUP = 40.0
+_STEP_SECONDS_PER_PX: dict[Method, float] = {"projected": 1.2e-5, "osmis": 1.5e-5}
+_GPU_SPEEDUP_GUESS = 40.0
 _SAMPLE_SECONDS_PER_PX = 7e-6
 _DEFAULT_SET_SIZE = 100
 _START_SECONDS = 20.0
@@ -18,7 +19,7 @@ TYPICAL_OUTPUT_PX = 600 * 400
 def step_seconds(method: Method, train_px: int, *, has_gpu: bool) -> float:
     """Estimated seconds that one training step takes on a frame of so many pixels."""
     seconds = _STEP_SECONDS_PER_PX[method] * train_px
-    return seconds / _GPU_SPEEDUP if has_gpu else seconds
+    return seconds / _GPU_SPEEDUP_GUESS if has_gpu else seconds
 
 
 def job_seconds(

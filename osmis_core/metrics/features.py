@@ -27,7 +27,6 @@ SCORING_LONGEST_PX = 384
 VGG_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3")
 INCEPTION_LAYERS = ("64", "192", "768", "2048")
 INCEPTION_MIN_PX = 75
-MIXED_TO_768 = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e")
 
 
 class InceptionFeatures(nn.Module):

@@ -2,8 +2,8 @@
 
 The usual wrapper runs one power iteration at *every* forward pass in training mode, so that
 two passes over the same weights see two networks, and evaluation sees a third. Here the
-singular vectors move only in ``update_spectral_norms``, called once before each optimisation
-step; every forward in between sees W / σ with the same σ = uᵀ W v, and ``StepWeights`` can keep it.
+singular vectors move only in ``power_iteration``, once before each optimisation step
+(``StepWeights.renew``); every forward in between sees W / σ with the same σ = uᵀ W v.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SharedWeights(Protocol):
 
 
 def as_it_is(weight: Tensor) -> Tensor:
-    """The form of most kernels, and of biases."""
+    """The form of most kernels."""
     return weight
 
 
@@ -156,10 +156,11 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        kept = ctx.saved_tensors
         found = [
             (i, as_matrix(gradient), as_matrix(normalised), left_O, right_I, sigma)
             for i, (gradient, normalised, left_O, right_I, sigma) in enumerate(
-                zip(gradients, ctx.saved_tensors, *ctx.rest, strict=True)
+                zip(gradients, kept, *ctx.rest, strict=True)
             )
             if gradient is not None
         ]
@@ -176,7 +177,7 @@ class _Normalised(torch.autograd.Function):
             rows_O = torch._foreach_mul(lefts_O, along)
             for i, made, row_O, right_I in zip(places, made_OI, rows_O, rights_I, strict=True):
                 made.addr_(row_O, right_I, alpha=-1)
-                of_weights[i] = _from_matrix(made, ctx.saved_tensors[i])
+                of_weights[i] = _from_matrix(made, kept[i])
         return (None, None, None, *of_weights)
 
 

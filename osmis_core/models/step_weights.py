@@ -28,7 +28,8 @@ class StepWeights:
     that precision, as its terms are; from there on all is float32.
 
     Args:
-        network: its spectrally normalised layers ask here for their weights from now on.
+        network: its spectrally normalised layers ask here for their weights from now on, also
+            between steps. A copy of it made from then on would ask here too.
         dtype: of the arithmetic.
         shared: False leaves every pass to itself.
     """
@@ -98,6 +99,8 @@ class StepWeights:
             torch.autograd.backward(going_on([m for m, _ in gathered], [g for _, g in gathered]))
 
     def _make(self, layer: SpectrallyNormalised, form: Form) -> tuple[Tensor, Tensor]:
+        if layer not in self._normalised:  # between steps
+            self._normalised[layer] = layer.normalised_weight()
         made = form(self._normalised[layer])
         return made, self._leaf(made)
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
-def argmax_one_hot(mask_BKHW: Tensor) -> Tensor:
-    """One-hot of the likeliest class; shape (B, K, H, W)."""
-    # max finds the same places as argmax, which takes up to 70 times as long on a CPU
-    return one_hot(mask_BKHW.max(1).indices, mask_BKHW)
+from osmis_core.masks import one_hot
 
 
 def categorical_one_hot(mask_BKHW: Tensor, rng: torch.Generator) -> Tensor:
@@ -18,12 +14,6 @@ def categorical_one_hot(mask_BKHW: Tensor, rng: torch.Generator) -> Tensor:
     # the last class takes what rounding leaves of the sum
     passed_BKHW = uniform_B1HW > mask_BKHW.detach().cumsum(1)[:, :-1]
     return one_hot(passed_BKHW.sum(1), mask_BKHW)
-
-
-def one_hot(labels_BHW: Tensor, like_BKHW: Tensor) -> Tensor:
-    """Labels as a mask of the other's classes and type."""
-    classes_K11 = torch.arange(like_BKHW.shape[1], device=labels_BHW.device)[:, None, None]
-    return (labels_BHW[:, None] == classes_K11).to(like_BKHW)
 
 
 def bernoulli_mask(mask_BKHW: Tensor, rng: torch.Generator) -> Tensor:

@@ -8,6 +8,8 @@ import sys
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_BYTES = 1 << 30
+LARGEST_BYTES_OF_OLD = 32 << 20
+"""Older versions of glibc refuse a larger threshold."""
 
 
 def keep_freed_memory() -> bool:
@@ -26,5 +28,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False  # another C library
-    options = (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD)
-    return all(mallopt(option, LARGEST_BYTES) == 1 for option in options)
+    trimmed = mallopt(M_TRIM_THRESHOLD, LARGEST_BYTES) == 1
+    sizes = (LARGEST_BYTES, LARGEST_BYTES_OF_OLD)
+    mapped = any(mallopt(M_MMAP_THRESHOLD, size) == 1 for size in sizes)
+    return trimmed and mapped

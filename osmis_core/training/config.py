@@ -38,6 +38,8 @@ class TrainingConfig:
         layout_views: real pairs are views of the source with its objects elsewhere.
         mask_sampling_share: P₀ as a share of the planned steps.
         width_multiplier: of the generator.
+        masked_mean: content vectors divided by the class's area instead of by all positions;
+            always on frozen features.
         noise_map: one latent a grid cell beside z.
         ema_ramp: half-life of the generator's average, as a share of the samples seen.
     """
@@ -61,6 +63,7 @@ class TrainingConfig:
     layout_views: bool = False
     mask_sampling_share: float = 0.1
     width_multiplier: float = 1.0
+    masked_mean: bool = False
     noise_map: bool = False
     ema_ramp: float = 0.05
 

@@ -16,9 +16,10 @@ from osmis_core.augment.differentiable import (
     augment_mask,
     draw,
 )
-from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions, hard_mask
+from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
 from osmis_core.data.pair import Pair
 from osmis_core.data.size_plan import SizePlan, resize_pair
+from osmis_core.masks import hard_mask
 from osmis_core.training.seeds import stream
 
 POOL_SIZE = 160

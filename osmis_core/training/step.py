@@ -24,12 +24,12 @@ from osmis_core.data.pair import Pair
 from osmis_core.diversity import diversity_loss
 from osmis_core.gradients import going_on
 from osmis_core.losses import Side, adversarial_loss, class_weights
+from osmis_core.masks import argmax_one_hot
 from osmis_core.models.discriminator import DiscriminatorConfig, OsmisDiscriminator
 from osmis_core.models.generator import Generator, GeneratorOutput, draw_latents
 from osmis_core.models.judgement import Judgement
 from osmis_core.models.projected import ProjectedDiscriminator
 from osmis_core.models.straight_through import (
-    argmax_one_hot,
     bernoulli_mask,
     categorical_one_hot,
     straight_through,
@@ -74,6 +74,7 @@ class Networks:
                 class_count=config.class_count,
                 blocks=config.size.discriminator_blocks,
                 low_level_blocks=config.low_level_blocks or config.size.low_level_blocks,
+                masked_mean=config.masked_mean,
             )
             supervision = osmis_supervision(config.mask_supervision, shape)
             self.discriminator = OsmisDiscriminator(shape, area_K, supervision)

@@ -13,7 +13,7 @@ from osmis_core.data.pair import Pair
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.collapse import CollapseWatch, conclude
 from osmis_core.training.config import TrainingConfig
-from osmis_core.training.fast_paths import FastPaths
+from osmis_core.training.fast_paths import Compiled, FastPaths
 from osmis_core.training.health import Guard, Rollback
 from osmis_core.training.hooks import Progress, TrainerHooks
 from osmis_core.training.planning import Clock, StepPlanner
@@ -32,6 +32,7 @@ class RunOptions:
         threads: CPU threads; None tries all and one, and keeps the faster. Only a fixed number
             gives the same bytes in every run.
         fast: which of the faster ways are taken; those that suit the device if None.
+        compiled: the generator's, on a GPU; goes with no ``fast``.
         progress_seconds: between calls of ``on_progress``.
         checkpoint_seconds: between calls of ``save_checkpoint``.
     """
@@ -39,6 +40,7 @@ class RunOptions:
     device: str = "auto"
     threads: int | None = None
     fast: FastPaths | None = None
+    compiled: Compiled = "no"
     progress_seconds: float = 0.5
     checkpoint_seconds: float = 25.0
 
@@ -125,7 +127,11 @@ class _Run:
         self.config = checkpoint.config if checkpoint else config
         self.step = checkpoint.step if checkpoint else 0
         extra: dict[str, Any] = checkpoint.extra if checkpoint else {}
-        self.optimisation = Optimisation(pair, self.config, device, options.fast)
+        size = self.config.size
+        fast = options.fast or FastPaths.of(
+            device, size.train_h * size.train_w, compiled=options.compiled
+        )
+        self.optimisation = Optimisation(pair, self.config, device, fast)
         if checkpoint:
             load_state(self.optimisation.networks, checkpoint.tensors)
         self.guard = Guard(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.setup import example_pair
+from bench.setup import example_pair, optimisation_of
 from osmis_core.data.plan import TrainingOptions, plan_training
+from osmis_core.data.presets import Method
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import TrainingConfig, config_from_plan
 from osmis_core.training.fast_paths import Compiled, FastPaths
@@ -25,8 +26,9 @@ pytestmark = [
 PLAIN = FastPaths.plain()
 EXACT = ["channels_last", "fused", "frozen", "judged_once", "together", "normalised_once"]
 PAIR = example_pair("coffee", 64, 96)
-METHODS = ("projected", "osmis")
-MEMORY_BYTES = 6 * 2**30
+METHODS: tuple[Method, ...] = ("projected", "osmis")
+MEMORY_BYTES = 2 * 2**30
+"""At 128×256 pixels. All pairs of samples compared at once take three times as much."""
 
 
 def config_of(method: str, iterations: int = 8) -> TrainingConfig:
@@ -49,7 +51,8 @@ class Keeper:
         self.step = progress.step
 
     def on_warning(self, warning: TrainingWarning) -> None:
-        raise AssertionError(warning.detail)
+        # so few steps may end with one picture or one class
+        assert warning.code == "undertrained", warning.detail
 
     def should_stop(self) -> bool:
         return self.stop_at is not None and self.step >= self.stop_at
@@ -75,15 +78,20 @@ def test_bfloat16_starts_where_float32_does(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("compiled", ["default", "reduce-overhead"])
 def test_compiled_ways_agree(method: str, compiled: Compiled) -> None:
-    plain = losses(method, PLAIN)
-    for a, b in zip(plain, losses(method, replace(PLAIN, compiled=compiled)), strict=True):
+    plain = losses(method, PLAIN, 4)
+    fast = FastPaths(bfloat16=False, compiled=compiled)
+    for a, b in zip(plain, losses(method, fast, 4), strict=True):
         assert b == pytest.approx(a, rel=1e-2, abs=1e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_memory(method: str) -> None:
+def test_memory(method: Method) -> None:
     torch.cuda.reset_peak_memory_stats()
-    losses(method, FastPaths.of(torch.device("cuda"), 64 * 96))
+    device = torch.device("cuda")
+    fast = FastPaths.of(device, 128 * 256)
+    run = optimisation_of(method, 128, 256, device, fast)
+    for step in range(3):
+        run.run(step).to_floats()
     assert torch.cuda.max_memory_allocated() < MEMORY_BYTES
 
 

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from osmis_core.data.size_plan import BLOCK_TABLE
 from osmis_core.losses import (
     PART_WEIGHTS,
+    Side,
     adversarial_loss,
     class_weights,
     object_loss,
@@ -72,6 +74,38 @@ def test_fakes_are_the_mean_over_classes_whatever_the_weights() -> None:
     expected = -torch.log_softmax(logits, 2)[:, :, 2].mean()
     uneven = torch.tensor([0.99, 0.01])
     torch.testing.assert_close(object_loss([_content(logits)], "fake", uneven), expected)
+
+
+def test_layers_of_classes_count_the_same_whatever_they_resolve() -> None:
+    """Each is averaged over its own classes first."""
+    layers = [
+        _content(torch.randn(2, 2, 3), present=[True, True], resolvable=[True, False]),
+        _content(torch.randn(2, 2, 3), present=[True, False]),
+        _content(torch.randn(2, 2, 3)),
+    ]
+    uneven = torch.tensor([0.7, 0.3])
+    sides: tuple[Side, ...] = ("real", "fake", "generator")
+    for side in sides:
+        alone = [object_loss([layer], side, uneven) for layer in layers]
+        torch.testing.assert_close(object_loss(layers, side, uneven), torch.stack(alone).mean())
+
+
+@pytest.mark.parametrize("side", ["real", "fake", "generator"])
+def test_maps_are_judged_by_binary_cross_entropy(side: Side) -> None:
+    """Every part that says real or fake, values and gradients, with layers of several sizes."""
+    shapes = [(2, 1, 4, 4), (2, 1, 2, 3)]
+    parts = [[3 * torch.randn(s, requires_grad=True) for s in shapes] for _ in range(4)]
+    low_level, layout, content, pairs = parts
+    found = adversarial_loss(Judgement(low_level, layout, content, pairs), side, EVEN)
+    target = 0.0 if side == "fake" else 1.0
+    lost = (found.low_level, found.layout, found.object, found.pairs)
+    for part, value in zip(parts, lost, strict=True):
+        each = [F.binary_cross_entropy_with_logits(x, torch.full_like(x, target)) for x in part]
+        expected = torch.stack(each).mean()
+        torch.testing.assert_close(value, expected)
+        gradients = (torch.autograd.grad(y, part, retain_graph=True) for y in (value, expected))
+        for gradient, plain in zip(*gradients, strict=True):
+            torch.testing.assert_close(gradient, plain)
 
 
 def test_class_weights_are_inverse_to_area_or_even() -> None:

@@ -6,8 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from osmis_core.augment.components import connected_components
+from osmis_core.augment.cut_out import affine_grid
 from osmis_core.augment.inpainting import inpaint
-from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions, affine_grid
+from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
 
 HEIGHT, WIDTH = 96, 128
 

@@ -68,6 +68,10 @@ def test_prints_tables_and_writes_json(
     for words in ("VGG-16 shift-tolerant", "verbatim source", "U-Net mean IoU", "background"):
         assert words in done.stdout
     assert "The first 2 of 3 pairs" in done.stdout
+    counts = report["metrics"]["classes"]["by_class"][0]["histogram"]
+    line = next(line for line in done.stdout.splitlines() if "background" in line)
+    bars = line.split("│")[-2].strip()
+    assert [bar != "·" for bar in bars] == [count > 0 for count in counts]
     assert "SIFID needs InceptionV3 weights" in done.stdout
     assert report["metrics"]["lpips_diversity"]["pairs_compared"] == 1
     assert "distance" in done.stderr, "progress goes beside the result"

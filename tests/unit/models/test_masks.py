@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from osmis_core.masks import argmax_one_hot
 from osmis_core.models.attention import masked_content_attention, resize_mask
 from osmis_core.models.straight_through import (
-    argmax_one_hot,
     bernoulli_mask,
     categorical_one_hot,
     straight_through,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,6 +11,7 @@ from osmis_core.models.spectral import (
     SpectralConv2d,
     SpectralLinear,
     SpectrallyNormalised,
+    as_it_is,
     as_matrix,
     normalise,
     power_iteration,
@@ -58,6 +60,27 @@ def test_normalised_together_layers_are_as_autograd_has_each() -> None:
         assert layer.weight.grad is not None
         torch.testing.assert_close(layer.weight.grad, expected)
     assert layers[2].weight.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_step_starts_from_the_weights_as_they_are(dtype: torch.dtype) -> None:
+    conv = SpectralConv2d(5, 7, 3)
+    shared = StepWeights(conv, dtype)
+    for _ in range(3):
+        shared.renew()
+        torch.testing.assert_close(shared.kernel(conv, as_it_is), _plainly(conv).to(dtype))
+        assert torch.equal(shared.offset(conv.bias), conv.bias.to(dtype))
+        shared.hand_back()
+        conv.weight.data += torch.randn_like(conv.weight)
+        conv.bias.data += 1
+
+
+def test_between_steps_a_network_can_be_used() -> None:
+    conv = SpectralConv2d(5, 7, 3)
+    x = torch.randn(2, 5, 6, 4)
+    expected = conv(x)
+    StepWeights(conv, torch.float32)
+    torch.testing.assert_close(conv(x), expected)
 
 
 def test_a_steps_shared_weights_gather_the_gradients_of_all_passes() -> None:

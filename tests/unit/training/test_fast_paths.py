@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,15 +18,22 @@ from osmis_core.training.step import Optimisation
 
 PLAIN = FastPaths.plain()
 EXACT = ["channels_last", "fused", "frozen", "judged_once", "together", "normalised_once"]
+TOLERANCE = 1e-2
+"""Of a second step's gradients: Adam's first update has the size of the learning rate whatever the
+gradient, so one that rounding turns from below zero to above it makes a difference."""
 MakeConfig = Callable[..., TrainingConfig]
 
 
-def first_step(
+def second_step(
     scene: Pair, config: TrainingConfig, fast: FastPaths
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Losses, and each network's gradients in one row."""
+    """Losses, and each network's gradients in one row, of a step that is not the first.
+
+    What the first makes when it is asked for, every other one makes at its beginning.
+    """
     run = Optimisation(scene, config, torch.device("cpu"), fast)
-    losses = list(run.run(0).to_floats().values())
+    run.run(0)
+    losses = list(run.run(1).to_floats().values())
     gradients = {
         name: torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
         for name, network in (
@@ -40,12 +48,12 @@ def first_step(
 @pytest.mark.parametrize("switch", EXACT)
 def test_exact_paths(method: str, switch: str, scene: Pair, make_config: MakeConfig) -> None:
     config = make_config(method, 20)
-    expected, plain = first_step(scene, config, PLAIN)
-    losses, fast = first_step(scene, config, replace(PLAIN, **{switch: True}))
+    expected, plain = second_step(scene, config, PLAIN)
+    losses, fast = second_step(scene, config, replace(PLAIN, **{switch: True}))
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for name, gradient in plain.items():
         assert gradient.norm() > 0
-        assert (fast[name] - gradient).norm() <= 1e-3 * gradient.norm()
+        assert (fast[name] - gradient).norm() <= TOLERANCE * gradient.norm()
 
 
 @pytest.mark.parametrize(
@@ -55,11 +63,11 @@ def test_every_supervision_judges_together_as_apart(
     supervision: str, scene: Pair, make_config: MakeConfig
 ) -> None:
     config = replace(make_config("osmis", 20), mask_supervision=supervision)
-    expected, plain = first_step(scene, config, PLAIN)
-    losses, fast = first_step(scene, config, replace(PLAIN, together=True))
+    expected, plain = second_step(scene, config, PLAIN)
+    losses, fast = second_step(scene, config, replace(PLAIN, together=True))
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for name, gradient in plain.items():
-        assert (fast[name] - gradient).norm() <= 1e-3 * gradient.norm()
+        assert (fast[name] - gradient).norm() <= TOLERANCE * gradient.norm()
 
 
 @pytest.mark.parametrize("method", ["projected", "osmis"])
@@ -67,8 +75,8 @@ def test_mixed_precision_starts_where_float32_does(
     method: str, scene: Pair, make_config: MakeConfig
 ) -> None:
     config = make_config(method, 20)
-    expected, _ = first_step(scene, config, PLAIN)
-    losses, _ = first_step(scene, config, replace(PLAIN, bfloat16=True))
+    expected, _ = second_step(scene, config, PLAIN)
+    losses, _ = second_step(scene, config, replace(PLAIN, bfloat16=True))
     assert losses[:4] == pytest.approx(expected[:4], rel=5e-2, abs=1e-2)
 
 
@@ -76,30 +84,31 @@ def test_mixed_precision_starts_where_float32_does(
 def test_a_frozen_discriminator_gets_no_gradient_from_the_generators_loss(
     method: str, scene: Pair, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Optimisation(scene, make_config(method, 20), torch.device("cpu"), FastPaths())
-    seen = []
-    find = run._gradients
+    asked: list[int] = []
+    find = torch.autograd.grad
 
-    def look(*arguments: object) -> object:
-        gradients = find(*arguments)
-        seen.extend(leaf.grad for leaf in run.discriminator_weights.leaves)
-        seen.extend(p.grad for p in run.networks.trainable)
-        return gradients
+    def look(output: torch.Tensor, inputs: list[torch.Tensor], **options: Any) -> object:
+        leaves = {id(leaf) for leaf in run.discriminator_weights.leaves}
+        asked.append(sum(id(x) in leaves for x in inputs))
+        return find(output, inputs, **options)
 
-    monkeypatch.setattr(run, "_gradients", look)
-    run.run(0)
-    assert seen
-    assert all(gradient is None for gradient in seen)
+    monkeypatch.setattr(torch.autograd, "grad", look)
+    for frozen in (True, False):
+        fast = FastPaths(frozen=frozen)
+        run = Optimisation(scene, make_config(method, 20), torch.device("cpu"), fast)
+        run.run(0)
+    assert asked[0] == 0
+    assert asked[1] > 0
 
 
 @pytest.mark.parametrize("method", ["projected", "osmis"])
 def test_all_exact_paths_together(method: str, scene: Pair, make_config: MakeConfig) -> None:
     config = make_config(method, 20)
-    expected, plain = first_step(scene, config, PLAIN)
-    losses, fast = first_step(scene, config, FastPaths(bfloat16=False))
+    expected, plain = second_step(scene, config, PLAIN)
+    losses, fast = second_step(scene, config, FastPaths(bfloat16=False))
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for name, gradient in plain.items():
-        assert (fast[name] - gradient).norm() <= 1e-3 * gradient.norm()
+        assert (fast[name] - gradient).norm() <= TOLERANCE * gradient.norm()
 
 
 def test_a_training_does_not_load_the_compiler() -> None:
