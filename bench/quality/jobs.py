@@ -11,6 +11,7 @@ from bench.quality.keys import Run
 from bench.quality.make import is_made, make_sets, set_of
 from bench.quality.setup import Effort
 from bench.quality.sheets import draw_sheet
+from osmis_core.training.allocation import keep_freed_memory
 
 STAGES = ("make", "evaluate", "all")
 
@@ -44,6 +45,7 @@ def run_all(runs: list[Run], effort: Effort, stage: str, processes: int) -> int:
 def work(run: Run, effort: Effort, stage: str) -> None:
     """One run, from training to the contact sheets; what is there already is not done again."""
     if stage in {"make", "all"}:
+        keep_freed_memory()  # as a worker's training process does
         make_sets(run)
     if stage == "make":
         return

@@ -19,7 +19,10 @@ _CORE = "osmis_core/"
 _BENCH = "bench/quality/"
 _TRAINER = (
     *(_CORE + part for part in ("data", "models", "augment", "training")),
-    *(_CORE + part for part in ("losses.py", "diversity.py", "gradients.py", "precision.py")),
+    *(
+        _CORE + part
+        for part in ("losses.py", "masks.py", "diversity.py", "gradients.py", "precision.py")
+    ),
     _BENCH + "trained.py",
 )
 _SCORING = tuple(
