@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from osmis_core.data.estimates import job_seconds
-from osmis_core.data.pair import Notice, Pair
-from osmis_core.data.presets import PRESETS, Method, PresetName
+from osmis_core.data.pair import IGNORE, Notice, Pair
+from osmis_core.data.presets import PRESETS, Method, Preset, PresetName
 from osmis_core.data.size_plan import (
     ASPECT_TOLERANCE,
     MAX_SIDE_PX,
@@ -24,6 +24,9 @@ from osmis_core.data.supervision import (
     check_supervision,
 )
 from osmis_core.errors import OsmisError, PairError
+
+FOREGROUND_PX = 600
+"""At training size: what all objects together should cover (ADR 9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,7 @@ def plan_training(
         pair.height,
         pair.width,
         longest_px=options.max_size or preset.longest_px,
-        shorter_px=preset.shorter_px,
+        shorter_px=_shorter_px(pair, preset),
     )
     check_low_level_blocks(options.low_level_blocks, method, size)
     notices = _size_notices(options, size)
@@ -174,6 +177,18 @@ def estimate_seconds(plan: TrainingPlan, *, has_gpu: bool) -> float:
         training_seconds=plan.training_seconds,
         has_gpu=has_gpu,
     )
+
+
+def _shorter_px(pair: Pair, preset: Preset) -> int | None:
+    """The preset's shorter side, raised until small objects have pixels enough to be learned."""
+    if preset.shorter_px is None or preset.finest_shorter_px is None:
+        return preset.shorter_px
+    foreground_px = int(((pair.mask_HW > 0) & (pair.mask_HW != IGNORE)).sum())
+    if foreground_px == 0:
+        return preset.shorter_px
+    scale = math.sqrt(FOREGROUND_PX / foreground_px)
+    wanted_px = round(scale * min(pair.height, pair.width))
+    return max(preset.shorter_px, min(wanted_px, preset.finest_shorter_px))
 
 
 def _check_options(options: TrainingOptions) -> None:

@@ -24,6 +24,7 @@ class Preset:
         training_seconds: time budget of the training; None where ``iterations`` decides.
         iterations: training steps; None where the time budget decides.
         shorter_px: side that sets the training size; None where ``longest_px`` does.
+        finest_shorter_px: how far that side is raised where objects are small.
         longest_px: the same for the longest side.
         typical_train_hw: what these make of a 600×400 image, for estimates.
         needs_gpu: would take days without one.
@@ -35,6 +36,7 @@ class Preset:
     training_seconds: float | None = None
     iterations: int | None = None
     shorter_px: int | None = None
+    finest_shorter_px: int | None = None
     longest_px: int | None = None
     typical_train_hw: tuple[int, int] = (64, 96)
     needs_gpu: bool = False
@@ -49,6 +51,7 @@ PRESETS: dict[PresetName, Preset] = {
             method="projected",
             training_seconds=180.0,
             shorter_px=64,
+            finest_shorter_px=96,
         ),
         Preset(
             name="standard",
@@ -56,6 +59,7 @@ PRESETS: dict[PresetName, Preset] = {
             method="projected",
             training_seconds=600.0,
             shorter_px=64,
+            finest_shorter_px=96,
         ),
         Preset(
             name="paper",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from osmis_core.data.pair import Pair
+from osmis_core.data.pair import IGNORE, Pair
 from osmis_core.data.plan import TrainingOptions, TrainingPlan, plan_training
 from osmis_core.errors import OsmisError, PairError
 
@@ -41,6 +42,36 @@ def test_fast_presets(preset, seconds):
     assert (plan.output_h, plan.output_w) == (303, 384)
     assert seconds < plan.estimated_seconds < seconds + 300
     assert not plan.notices
+
+
+def with_object(height: int, width: int, share: float, *, ignored: bool = False) -> Pair:
+    """A pair whose object's rows cover this share of it; the rest may be ignored."""
+    mask_HW = np.full((height, width), IGNORE if ignored else 0, dtype=np.uint8)
+    mask_HW[: round(share * height)] = 1
+    return replace(make_pair(height, width), mask_HW=mask_HW)
+
+
+@pytest.mark.parametrize("preset", ["draft", "standard"])
+@pytest.mark.parametrize(
+    ("share", "content_h"), [(0.0, 64), (0.02, 96), (0.06, 82), (0.12, 64), (0.5, 64), (1.0, 64)]
+)
+def test_small_objects_train_larger(preset, share, content_h):
+    pair = with_object(500, 750, share)
+    plan = plan_training(pair, TrainingOptions(preset=preset), has_gpu=False)
+    assert plan.size.content_h == pytest.approx(content_h, abs=4)
+
+
+def test_ignored_pixels_are_no_objects():
+    options = TrainingOptions()
+    few = plan_training(with_object(500, 750, 0.02), options, has_gpu=False)
+    same = plan_training(with_object(500, 750, 0.02, ignored=True), options, has_gpu=False)
+    assert same.size == few.size
+
+
+def test_max_size_bounds_the_frame_of_small_objects_too():
+    options = TrainingOptions(max_size=96)
+    plan = plan_training(with_object(500, 750, 0.02), options, has_gpu=False)
+    assert max(plan.size.train_h, plan.size.train_w) <= 96
 
 
 def test_paper_preset_on_a_gpu():
