@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= onepair-demo
 PACKAGES := osmis_core jobs service worker cli
 
-.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-quality-small bench-gpu bench-memory bench-refinement bench-scoring bench-step bench-switches constraints clean
+.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-quality-small bench-gpu bench-memory bench-refinement bench-scoring bench-step bench-switches bench-tables constraints clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,9 @@ bench-step: setup  ## one training step beside the yardsticks, paired
 
 bench-switches: setup  ## each fast path of the step, alone and without it
 	$(BIN)/python -m bench.step --switches
+
+bench-tables: setup  ## the paper's Tables 3 and 4, small: an hour on two cores, resumable
+	$(BIN)/python -m bench.tables
 
 bench-gpu: setup  ## the same on a GPU; says so where there is none
 	$(BIN)/python -m bench.step --switches --device cuda --row osmis-128x256 --row projected-64x96

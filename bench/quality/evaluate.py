@@ -30,6 +30,7 @@ def measure(snapshot: Snapshot, place: Path | None, effort: Effort) -> dict[str,
     result: dict[str, Any] = {
         "pair": run.pair,
         "method": run.method,
+        "variant": run.variant,
         "seed": run.seed,
         "minutes": snapshot.minutes,
         "planned_minutes": run.planned,

@@ -12,6 +12,7 @@ import hashlib
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.quality.setup import PAIRS, ROOT, TRAINED, WORK, Effort, Method
 
@@ -72,6 +73,8 @@ class Run:
             the last. Empty where nothing is trained.
         code: hash of the pair and of what trains.
         set_code: hash of what makes a set of it.
+        variant: name of what is otherwise than the method's default; empty: nothing.
+        options: that, as fields of ``TrainingOptions``.
     """
 
     pair: str
@@ -80,6 +83,13 @@ class Run:
     minutes: tuple[float, ...]
     code: str
     set_code: str
+    variant: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Method and variant."""
+        return "-".join(filter(None, (self.method, self.variant)))
 
     @property
     def planned(self) -> float:
@@ -90,7 +100,7 @@ class Run:
     def folder(self) -> Path:
         """Where checkpoints and sets lie."""
         minutes = "".join(f"-m{m:g}" for m in self.minutes)
-        return WORK / f"{self.pair}-{self.method}-s{self.seed}{minutes}-{self.code}"
+        return WORK / f"{self.pair}-{self.label}-s{self.seed}{minutes}-{self.code}"
 
     @property
     def snapshots(self) -> list[Snapshot]:
@@ -115,7 +125,7 @@ class Snapshot:
         """Names it whatever the code."""
         run = self.run
         trained = f"_m{self.minutes:g}of{run.planned:g}" if run.minutes else ""
-        return f"{run.pair}_{run.method}{trained}_s{run.seed}"
+        return f"{run.pair}_{run.label}{trained}_s{run.seed}"
 
     @property
     def checkpoint(self) -> Path:
@@ -134,9 +144,16 @@ class Snapshot:
 
 
 def make_run(
-    pair: str, method: Method, seed: int, minutes: tuple[float, ...], *, root: Path = ROOT
+    pair: str,
+    method: Method,
+    seed: int,
+    minutes: tuple[float, ...],
+    *,
+    variant: str = "",
+    options: tuple[tuple[str, Any], ...] = (),
+    root: Path = ROOT,
 ) -> Run:
-    """A run keyed by its pair and the code that makes it."""
+    """A run keyed by its pair and the code that makes it; its options are told by its variant."""
     return Run(
         pair=pair,
         method=method,
@@ -144,6 +161,8 @@ def make_run(
         minutes=tuple(sorted(set(minutes))) if method in TRAINED else (),
         code=hash_of(root, TRAINED_BY[method], PAIRS[pair]),
         set_code=hash_of(root, MADE_BY[method]),
+        variant=variant,
+        options=options,
     )
 
 

@@ -34,7 +34,7 @@ def make_sets(run: Run) -> None:
     missing = [snapshot for snapshot in run.snapshots if not is_made(snapshot)]
     if not missing:
         return
-    pair = load_pair(run.pair)
+    pair = load_pair(run.pair, has_mask=dict(run.options).get("mask_supervision") != "none")
     if run.method == "prototype":
         train_prototype(run)
     elif run.method not in WITHOUT_TRAINING:

@@ -69,9 +69,9 @@ FULL = Effort(judged=SAMPLES, unet_repeats=3, folder=DOCS)
 SMALL = Effort(judged=12, unet_repeats=1, folder=WORK / "small")
 
 
-def load_pair(name: str) -> Pair:
-    """Reads one of the pairs; ``davis_pair`` is not part of the project."""
+def load_pair(name: str, *, has_mask: bool = True) -> Pair:
+    """Reads one of the pairs, or its image alone; ``davis_pair`` is not part of the project."""
     image, mask = PAIRS[name]
     if not image.exists():
         raise SystemExit(f"{name}: {image} is not here.")
-    return read_pair(image, mask)
+    return read_pair(image, mask if has_mask else None)

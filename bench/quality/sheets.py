@@ -28,7 +28,7 @@ def draw_sheet(snapshot: Snapshot, place: Path, effort: Effort) -> None:
     tiles = [SheetTile(image, mask, f"{i}") for i, (image, mask) in enumerate(samples)]
     minutes = f", {snapshot.minutes:g} of {run.planned:g} minutes" if run.minutes else ""
     text = SheetText(
-        title=f"{run.pair}: {run.method}{minutes}",
+        title=f"{run.pair}: {run.label}{minutes}",
         subtitle=f"seed {run.seed}, the first {len(samples)} of the set",
         class_names=pair.class_names,
     )

@@ -39,12 +39,12 @@ COLUMNS: tuple[tuple[str, Read, str], ...] = (
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The newest result for each pair, method, seed, snapshot and planned length."""
+    """The newest result for each pair, method, variant, seed, snapshot and planned length."""
     newest: dict[tuple[object, ...], Result] = {}
     results = [dict(json.loads(path.read_text())) for path in folder.glob("*.json")]
     for result in sorted(results, key=lambda result: str(result["measured_at"])):
-        names = ("pair", "method", "seed", "minutes", "planned_minutes")
-        newest[tuple(result[name] for name in names)] = result
+        names = ("pair", "method", "variant", "seed", "minutes", "planned_minutes")
+        newest[tuple(result.get(name, "") for name in names)] = result
     return list(newest.values())
 
 

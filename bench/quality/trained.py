@@ -31,7 +31,10 @@ TOLD_SECONDS = 60.0
 def plan_of(run: Run, pair: Pair, method: Method) -> TrainingPlan:
     """Both methods train at the standard preset's size: at the paper's, minutes are a few steps."""
     options = TrainingOptions(
-        method=method, max_runtime_seconds=max(1, round(60 * run.planned)), seed=run.seed
+        method=method,
+        max_runtime_seconds=max(1, round(60 * run.planned)),
+        seed=run.seed,
+        **dict(run.options),
     )
     return plan_training(pair, options, has_gpu=False)
 

@@ -10,7 +10,7 @@ from osmis_core.data.presets import Method, Preset
 
 _STEP_SECONDS_PER_PX: dict[Method, float] = {"projected": 1.2e-5, "osmis": 1.5e-5}
 _GPU_SPEEDUP_GUESS = 40.0
-_SAMPLE_SECONDS_PER_PX = 7e-6
+_SAMPLE_SECONDS_PER_PX = 5e-6
 _DEFAULT_SET_SIZE = 100
 _START_SECONDS = 20.0
 TYPICAL_OUTPUT_PX = 600 * 400

@@ -39,7 +39,7 @@ class TrainingConfig:
         mask_sampling_share: P₀ as a share of the planned steps.
         width_multiplier: of the generator.
         masked_mean: content vectors divided by the class's area instead of by all positions;
-            always on frozen features.
+            ``projected`` knows no other.
         noise_map: one latent a grid cell beside z.
         ema_ramp: half-life of the generator's average, as a share of the samples seen.
     """
@@ -105,6 +105,7 @@ PROJECTED: dict[str, Any] = {
     "geometric_augmentation": False,
     "layout_feature_augmentation": False,
     "layout_views": True,
+    "masked_mean": True,
     "mask_sampling_share": 0.3,
     "width_multiplier": 0.5,
 }

@@ -1,0 +1,1 @@
+"""``make bench-tables``: the paper's tables, small."""
