@@ -52,6 +52,7 @@ bench-switches: setup  ## each fast path of the step, alone and without it
 
 bench-tables: setup  ## the paper's Tables 3 and 4, small: an hour on two cores, resumable
 	$(BIN)/python -m bench.tables
+	$(BIN)/python -m bench.tables.segmentation
 
 bench-gpu: setup  ## the same on a GPU; says so where there is none
 	$(BIN)/python -m bench.step --switches --device cuda --row osmis-128x256 --row projected-64x96
