@@ -69,9 +69,14 @@ FULL = Effort(judged=SAMPLES, unet_repeats=3, folder=DOCS)
 SMALL = Effort(judged=12, unet_repeats=1, folder=WORK / "small")
 
 
+def is_here(name: str) -> bool:
+    """Whether a pair's files are: ``davis_pair`` is not part of the project."""
+    return PAIRS[name][0].exists()
+
+
 def load_pair(name: str, *, has_mask: bool = True) -> Pair:
     """Reads one of the pairs, or its image alone; ``davis_pair`` is not part of the project."""
     image, mask = PAIRS[name]
-    if not image.exists():
+    if not is_here(name):
         raise SystemExit(f"{name}: {image} is not here.")
     return read_pair(image, mask if has_mask else None)

@@ -86,9 +86,8 @@ def troubles(results: Iterable[Result]) -> list[str]:
         found = made.get("refused") or made.get("training", {}).get("trouble")
         if found:
             minutes, seed = f"{result['minutes']:g}", result["seed"]
-            lines.append(
-                f"- {result['pair']}, {result['method']}, {minutes} minutes, seed {seed}: {found}"
-            )
+            method = " ".join(filter(None, (result["method"], result.get("variant"))))
+            lines.append(f"- {result['pair']}, {method}, {minutes} minutes, seed {seed}: {found}")
     return sorted(lines)
 
 

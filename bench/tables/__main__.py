@@ -6,7 +6,7 @@ import argparse
 import os
 
 from bench.quality.jobs import run_all
-from bench.quality.setup import PAIRS as FILES
+from bench.quality.setup import is_here
 from bench.tables.report import write_report
 from bench.tables.setup import EFFORT, PAIRS, TABLE_3, TABLE_4, run_of
 
@@ -21,7 +21,7 @@ def main() -> None:
     chosen = parser.parse_args()
     failed = 0
     if not chosen.report:
-        here = [name for name in PAIRS if FILES[name][0].exists()]
+        here = list(filter(is_here, PAIRS))
         runs = [
             run_of(pair, row, seed)
             for seed in chosen.seed or [0]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.quality.keys import Run
+from bench.quality.setup import is_here
 from bench.quality.sheets import sheet_path
-from bench.quality.table import mean_and_error, read_results
+from bench.quality.table import mean_and_error, read_results, troubles
 from bench.tables.setup import (
     EFFORT,
     MINUTES,
@@ -25,7 +27,7 @@ def write_report() -> str:
     """What is measured so far; rows without a figure are not yet, or failed."""
     results = read_results(EFFORT.folder / "results")
     parts = [_introduction(results)]
-    for pair in PAIRS:
+    for pair in filter(is_here, PAIRS):
         of_pair = [result for result in results if result["pair"] == pair]
         if not of_pair:
             continue
@@ -33,6 +35,8 @@ def write_report() -> str:
         parts += [f"## {pair}\n", f"### Table 3: mask supervision ({default} low-level blocks)\n"]
         parts += [*_table(pair, TABLE_3, of_pair), "", "### Table 4: low-level blocks (mca)\n"]
         parts += [*_table(pair, TABLE_4, of_pair), "", *_sheets(pair), ""]
+    if found := troubles(results):
+        parts += ["## What went wrong\n", *found]
     text = "\n".join(parts).rstrip() + "\n"
     EFFORT.folder.mkdir(parents=True, exist_ok=True)
     table_path().write_text(text)
@@ -45,8 +49,8 @@ def _table(pair: str, rows: tuple[Row, ...], results: list[Result]) -> list[str]
     heads += ["paper: SIFID ↓", "LPIPS ↑", "mIoU ↑"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
-        variant = run_of(pair, row, 0).variant
-        found = [r for r in results if r["variant"] == variant and r["metrics"]]
+        run = run_of(pair, row, 0)
+        found = [r for r in results if is_of(run, r) and r["metrics"]]
         metrics = [result["metrics"] for result in found]
         cells = [row.name]
         cells += [
@@ -62,6 +66,15 @@ def _table(pair: str, rows: tuple[Row, ...], results: list[Result]) -> list[str]
         cells.append("–" if row.miou is None else f"{row.miou / 100:.3f}")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def is_of(run: Run, result: Result) -> bool:
+    """Whether a result is of this training, as long as this, by this code; whatever its seed."""
+    return (
+        result["variant"] == run.variant
+        and result["planned_minutes"] == run.planned
+        and result["codes"] == [run.code, run.set_code]
+    )
 
 
 def _layers(results: list[Result]) -> list[str]:

@@ -77,7 +77,7 @@ def run_of(pair: str, row: Row, seed: int) -> Run:
         "published",
         seed,
         (MINUTES,),
-        variant=f"{row.supervision}-low{blocks}",
+        variant=f"{row.supervision}-low{blocks}-px{MAX_SIZES[pair]}",
         options=tuple(options.items()),
     )
 

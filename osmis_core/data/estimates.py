@@ -11,6 +11,8 @@ from osmis_core.data.presets import Method, Preset
 _STEP_SECONDS_PER_PX: dict[Method, float] = {"projected": 1.2e-5, "osmis": 1.5e-5}
 _GPU_SPEEDUP_GUESS = 40.0
 _SAMPLE_SECONDS_PER_PX = 5e-6
+_SEARCH_SECONDS_PER_PX2 = 2.4e-9
+"""Refinement's exact search compares all positions of the training size with one another."""
 _DEFAULT_SET_SIZE = 100
 _START_SECONDS = 20.0
 TYPICAL_OUTPUT_PX = 600 * 400
@@ -35,7 +37,10 @@ def job_seconds(
     training = training_seconds or 0.0
     if iterations is not None:
         training = iterations * step_seconds(method, train_px, has_gpu=has_gpu)
-    samples = _DEFAULT_SET_SIZE * _SAMPLE_SECONDS_PER_PX * output_px
+    search = _SEARCH_SECONDS_PER_PX2 * train_px**2
+    if has_gpu:
+        search /= _GPU_SPEEDUP_GUESS
+    samples = _DEFAULT_SET_SIZE * (_SAMPLE_SECONDS_PER_PX * output_px + search)
     return round(_START_SECONDS + training + samples, 1)
 
 

@@ -132,7 +132,7 @@ def plan_training(
         pair.height,
         pair.width,
         longest_px=options.max_size or preset.longest_px,
-        shorter_px=_shorter_px(pair, preset),
+        shorter_px=_shorter_px(pair, preset, method),
     )
     check_low_level_blocks(options.low_level_blocks, method, size)
     notices = _size_notices(options, size)
@@ -179,9 +179,9 @@ def estimate_seconds(plan: TrainingPlan, *, has_gpu: bool) -> float:
     )
 
 
-def _shorter_px(pair: Pair, preset: Preset) -> int | None:
+def _shorter_px(pair: Pair, preset: Preset, method: Method) -> int | None:
     """The preset's shorter side, raised until small objects have pixels enough to be learned."""
-    if preset.shorter_px is None or preset.finest_shorter_px is None:
+    if preset.shorter_px is None or preset.finest_shorter_px is None or method == "osmis":
         return preset.shorter_px
     foreground_px = int(((pair.mask_HW > 0) & (pair.mask_HW != IGNORE)).sum())
     if foreground_px == 0:

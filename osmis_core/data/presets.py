@@ -24,7 +24,7 @@ class Preset:
         training_seconds: time budget of the training; None where ``iterations`` decides.
         iterations: training steps; None where the time budget decides.
         shorter_px: side that sets the training size; None where ``longest_px`` does.
-        finest_shorter_px: how far that side is raised where objects are small.
+        finest_shorter_px: how far that side is raised where objects are small, with ``projected``.
         longest_px: the same for the longest side.
         typical_train_hw: what these make of a 600×400 image, for estimates.
         needs_gpu: would take days without one.

@@ -19,6 +19,8 @@ from osmis_core.models.spectral import (
     spectral_layers,
 )
 
+Key = tuple[SpectrallyNormalised, Form]
+
 
 class StepWeights:
     """Keeps the kernels and biases of one network as the passes of one step use them.
@@ -39,9 +41,11 @@ class StepWeights:
         self._dtype = dtype
         self._layers = spectral_layers(network)
         self._shared = shared
+        self._is_step = False
         self._normalised: dict[SpectrallyNormalised, Tensor] = {}
-        self._asked: dict[tuple[SpectrallyNormalised, Form], None] = {}
-        self._kernels: dict[tuple[SpectrallyNormalised, Form], tuple[Tensor, Tensor]] = {}
+        self._asked: dict[Key, None] = {}
+        self._asked_biases: dict[nn.Parameter, None] = {}
+        self._kernels: dict[Key, tuple[Tensor, Tensor]] = {}
         self._biases: dict[nn.Parameter, Tensor] = {}
         if shared:
             for layer in self._layers:
@@ -58,10 +62,13 @@ class StepWeights:
         normalised = normalise(self._layers, sigmas) if sigmas else ()
         self._normalised = dict(zip(self._layers, normalised, strict=True))
         self._kernels = {(layer, form): self._make(layer, form) for layer, form in self._asked}
-        self._biases = {bias: self._leaf(bias) for bias in self._biases}
+        self._biases = {bias: self._leaf(bias) for bias in self._asked_biases}
+        self._is_step = True
 
     def kernel(self, layer: SpectrallyNormalised, form: Form) -> Tensor:
-        """W / σ of a layer in a form, made once a step."""
+        """W / σ of a layer in a form, made once a step; between steps, every time."""
+        if not self._is_step:
+            return form(layer.normalised_weight())
         key = (layer, form)
         if key not in self._kernels:
             self._asked[key] = None
@@ -70,8 +77,11 @@ class StepWeights:
         return self._kernels[key][1]
 
     def offset(self, bias: nn.Parameter) -> Tensor:
-        """A bias, rounded once a step."""
+        """A bias, rounded once a step; between steps as it is."""
+        if not self._is_step:
+            return bias
         if bias not in self._biases:
+            self._asked_biases[bias] = None
             self._biases[bias] = self._leaf(bias)
         return self._biases[bias]
 
@@ -88,19 +98,17 @@ class StepWeights:
         for bias, leaf in self._biases.items():
             if leaf.grad is not None:
                 bias.grad = leaf.grad.to(bias.dtype)
-                leaf.grad = None
         gathered = [
             (made, leaf.grad.to(made.dtype))
             for made, leaf in self._kernels.values()
             if leaf.grad is not None
         ]
-        self._kernels, self._normalised = {}, {}
+        self._kernels, self._normalised, self._biases = {}, {}, {}
+        self._is_step = False
         if gathered:
             torch.autograd.backward(going_on([m for m, _ in gathered], [g for _, g in gathered]))
 
     def _make(self, layer: SpectrallyNormalised, form: Form) -> tuple[Tensor, Tensor]:
-        if layer not in self._normalised:  # between steps
-            self._normalised[layer] = layer.normalised_weight()
         made = form(self._normalised[layer])
         return made, self._leaf(made)
 

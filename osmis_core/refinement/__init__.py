@@ -1,6 +1,6 @@
 """Native-size detail for coarse samples: patch nearest neighbours taken from the source pair.
 
-The network learns the layout at about 64 pixels; this package brings each sample to the source's
+The network learns the layout at 64 to 96 pixels; this package brings each sample to the source's
 size. Read in this order: ``features`` (what is compared), ``exact`` (the search at the coarse
 size), ``field`` (carrying and improving the matches up a pyramid), ``vote`` (turning matches into
 pixels and labels), ``cleaning`` (specks, unlabelled pixels), ``refiner`` (all of it in order).

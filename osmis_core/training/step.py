@@ -121,6 +121,7 @@ class Optimisation:
             probability=config.augmentation_probability,
             geometry=config.geometric_augmentation,
         )
+        self._has_run = False
         self.real_pairs = self._real_pairs(pair, (source[0].to(device), source[1].to(device)))
 
     def _real_pairs(self, pair: Pair, source: tuple[Tensor, Tensor]) -> RealPairs:
@@ -182,6 +183,9 @@ class Optimisation:
         samples_seen = (step + 1) * self.config.batch_size
         decay = ema_decay(samples_seen, self.config.batch_size, self.config.ema_ramp)
         update_ema(nets.average, nets.generator, decay)
+        if not self._has_run:
+            self._has_run = True
+            self.fast.compile(nets.generator)
         return StepLosses(fooled.detach(), real.detach(), fake.detach(), spread.detach())
 
     def _generate(

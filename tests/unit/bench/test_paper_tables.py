@@ -34,16 +34,16 @@ def test_every_row_is_planned_as_it_says(row: Any) -> None:
     assert min(plan.size.content_h, plan.size.content_w) == 64
 
 
-def test_a_row_without_masks_has_no_score_of_masks(
+def test_rows_say_what_was_measured_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     effort = Effort(judged=24, unet_repeats=3, folder=tmp_path)
     monkeypatch.setattr(report, "EFFORT", effort)
     monkeypatch.setattr(report, "table_path", lambda: tmp_path / "table.md")
     (tmp_path / "results").mkdir()
-    for row in TABLE_3[:2]:
+    for row in TABLE_3[:3]:
         run = run_of("coins", row, 0)
-        result = {
+        result: dict[str, Any] = {
             "pair": "coins",
             "method": run.method,
             "variant": run.variant,
@@ -51,6 +51,7 @@ def test_a_row_without_masks_has_no_score_of_masks(
             "minutes": 6.0,
             "planned_minutes": 6.0,
             "osmis_core": "abc",
+            "codes": [run.code, run.set_code],
             "measured_at": "2026-01-01T00:00:00+00:00",
             "made": {"training": {"steps": 900}},
             "metrics": {
@@ -59,10 +60,17 @@ def test_a_row_without_masks_has_no_score_of_masks(
                 "unet_miou": {"mean": 0.5},
             },
         }
+        if row is TABLE_3[2]:
+            result["codes"] = ["older", run.set_code]
+        if row is TABLE_3[1]:
+            result["made"]["training"]["trouble"] = "diverged"
         (tmp_path / "results" / f"{run.variant}.json").write_text(json.dumps(result))
     lines = report.write_report().splitlines()
     none = next(line for line in lines if line.startswith("| none"))
     projection = next(line for line in lines if line.startswith("| projection"))
     assert none.split(" | ")[1:5] == ["0.25", "0.300", "–", "900"]
     assert projection.split(" | ")[1:5] == ["0.25", "0.300", "0.500", "900"]
+    older = next(line for line in lines if line.startswith("| input_concat"))
+    assert older.split(" | ")[1:5] == ["–", "–", "–", "–"]
+    assert any(line.startswith("- coins, published projection") for line in lines)
     assert (tmp_path / "table.md").read_text() == report.write_report()

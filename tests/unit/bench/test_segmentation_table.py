@@ -1,31 +1,47 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.quality.augmented import augmented_samples
+from bench.quality.keys import make_run
 from bench.tables import segmentation
 from osmis_core.data.pair import Pair
 from osmis_core.metrics.unet import UnetOptions
 
 
-def _made(place: Path, name: str, age_s: float) -> Path:
-    place.mkdir(parents=True)
-    made = place / "made.json"
-    made.write_text("{}")
-    os.utime(made, (1e9 - age_s, 1e9 - age_s))
-    (place / name).touch()
-    return place / name
+def test_a_pair_is_scored_once_for_its_sets(
+    bench_folder: Path,
+    scene: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    called: list[str] = []
 
+    def score(pair: str, *sets: list[object]) -> dict[str, list[float]]:
+        called.append(pair)
+        assert [len(samples) for samples in sets] == [2, 2]
+        return {row: [0.5] for row in segmentation.ROWS}
 
-def test_takes_the_longest_snapshot_of_the_newest_training(tmp_path: Path) -> None:
-    assert segmentation.newest_set("coins", "ours", tmp_path) is None
-    _made(tmp_path / "coins-ours-s0-m3-m10-old" / "t10-x", "set.zip", 100)
-    longest = _made(tmp_path / "coins-ours-s0-m3-m10-new" / "t10-x", "set.zip", 50)
-    _made(tmp_path / "coins-ours-s0-m3-m10-new" / "t3-x", "set.zip", 20)
-    assert segmentation.newest_set("coins", "ours", tmp_path) == longest
+    monkeypatch.setattr(segmentation, "DOCS", bench_folder / "tables")
+    monkeypatch.setattr(segmentation, "score", score)
+    monkeypatch.setattr("sys.argv", ["segmentation", "--pair", "coins"])
+    segmentation.main()
+    assert "left out" in capsys.readouterr().out
+    for method in ("ours", "augmented"):
+        snapshot = make_run("coins", method, 0, (segmentation.MINUTES,)).snapshots[-1]
+        for part in ("images", "masks"):
+            (snapshot.folder / "set" / part).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(scene.image_HWC).save(snapshot.folder / f"set/images/{i}.png")
+            Image.fromarray(scene.mask_HW).save(snapshot.folder / f"set/masks/{i}.png")
+        (snapshot.folder / "made.json").write_text("{}")
+    segmentation.main()
+    segmentation.main()
+    assert called == ["coins"]
+    assert "| ours | 0.500 |" in capsys.readouterr().out
 
 
 def test_scores_each_training_set_and_lays_them_out(
@@ -42,6 +58,6 @@ def test_scores_each_training_set_and_lays_them_out(
     assert all(
         len(values) == 2 and 0 <= min(values) <= max(values) <= 1 for values in scores.values()
     )
-    lines = segmentation.table({"coins": scores}).splitlines()
-    assert lines[3] == "| trained on | coins |"
+    lines = segmentation.table({"coins": {"minutes": 10.0, "miou": scores}}).splitlines()
+    assert "| trained on | coins, 10 min |" in lines
     assert lines[-1].startswith("| ours and augmented | 0.")

@@ -75,12 +75,19 @@ def test_every_step_starts_from_the_weights_as_they_are(dtype: torch.dtype) -> N
         conv.bias.data += 1
 
 
-def test_between_steps_a_network_can_be_used() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_between_steps_a_network_is_what_its_weights_say(dtype: torch.dtype) -> None:
     conv = SpectralConv2d(5, 7, 3)
     x = torch.randn(2, 5, 6, 4)
-    expected = conv(x)
-    StepWeights(conv, torch.float32)
-    torch.testing.assert_close(conv(x), expected)
+    shared = StepWeights(conv, dtype)
+    for _ in range(3):
+        expected = F.conv2d(x, _plainly(conv), conv.bias, padding=1)
+        torch.testing.assert_close(conv(x), expected, rtol=1e-3, atol=1e-3)
+        shared.renew()
+        conv(x.to(dtype)).sum().backward()
+        shared.hand_back()
+        conv.weight.data += torch.randn_like(conv.weight)
+        conv.bias.data += 1
 
 
 def test_a_steps_shared_weights_gather_the_gradients_of_all_passes() -> None:
