@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from osmis_core.data.pair import Pair
+from osmis_core.models.generator import Generator
+from osmis_core.training import fast_paths
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.fast_paths import FastPaths
 from osmis_core.training.step import Optimisation
@@ -109,6 +111,27 @@ def test_all_exact_paths_together(method: str, scene: Pair, make_config: MakeCon
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for name, gradient in plain.items():
         assert (fast[name] - gradient).norm() <= TOLERANCE * gradient.norm()
+
+
+def test_the_generator_is_compiled_once_after_the_first_step(
+    scene: Pair, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it would compile to needs a GPU; when it does is the same everywhere."""
+    told: list[str] = []
+    monkeypatch.setattr(Generator, "compile", lambda _, mode: told.append(mode))
+    fast = FastPaths(bfloat16=False, compiled="reduce-overhead")
+    run = Optimisation(scene, make_config("projected", 20), torch.device("cpu"), fast)
+    assert told == []
+    for step in range(3):
+        run.run(step)
+        assert told == ["reduce-overhead"]
+
+
+def test_only_a_gpu_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_paths, "has_fast_bfloat16", lambda _: True)
+    for name, compiled in (("cpu", "no"), ("cuda", "default")):
+        chosen = FastPaths.of(torch.device(name), 64 * 96, compiled="default")
+        assert chosen.compiled == compiled
 
 
 def test_a_training_does_not_load_the_compiler() -> None:
