@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
-from osmis_core.data.estimates import job_seconds
+from osmis_core.data.estimates import job_seconds, step_seconds
 from osmis_core.data.pair import IGNORE, Notice, Pair
 from osmis_core.data.presets import PRESETS, Method, Preset, PresetName
 from osmis_core.data.size_plan import (
@@ -27,6 +27,8 @@ from osmis_core.errors import OsmisError, PairError
 
 FOREGROUND_PX = 600
 """At training size: what all objects together should cover (ADR 9)."""
+FINER_FROM_STEPS = 2000
+"""Fewer steps are spent better at the preset's own size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,18 +130,19 @@ def plan_training(
     preset = PRESETS[options.preset]
     method = options.method or preset.method
     check_supervision(pair, options.mask_supervision, method)
-    size = plan_size(
-        pair.height,
-        pair.width,
-        longest_px=options.max_size or preset.longest_px,
-        shorter_px=_shorter_px(pair, preset, method),
-    )
+    iterations, training_seconds = _length(options)
+    longest_px = options.max_size or preset.longest_px
+    size = plan_size(pair.height, pair.width, longest_px=longest_px, shorter_px=preset.shorter_px)
+    if (shorter_px := _px_for_small_objects(pair, preset, method)) is not None:
+        finer = plan_size(pair.height, pair.width, longest_px=longest_px, shorter_px=shorter_px)
+        seconds = step_seconds(method, finer.train_h * finer.train_w, has_gpu=has_gpu)
+        steps = iterations if iterations is not None else (training_seconds or 0.0) / seconds
+        size = finer if steps >= FINER_FROM_STEPS else size
     check_low_level_blocks(options.low_level_blocks, method, size)
     notices = _size_notices(options, size)
     (output_h, output_w), output_notices = _output_size(
         pair, size, options.output_size, max_output_px
     )
-    iterations, training_seconds = _length(options)
     if iterations is not None and options.max_runtime_seconds is not None:
         notices.append(
             Notice(
@@ -179,16 +182,18 @@ def estimate_seconds(plan: TrainingPlan, *, has_gpu: bool) -> float:
     )
 
 
-def _shorter_px(pair: Pair, preset: Preset, method: Method) -> int | None:
-    """The preset's shorter side, raised until small objects have pixels enough to be learned."""
-    if preset.shorter_px is None or preset.finest_shorter_px is None or method == "osmis":
-        return preset.shorter_px
+def _px_for_small_objects(pair: Pair, preset: Preset, method: Method) -> int | None:
+    """The shorter side at which all objects together cover ``FOREGROUND_PX``.
+
+    None where the preset's own will do, or is all that the method is to be trained at.
+    """
     foreground_px = int(((pair.mask_HW > 0) & (pair.mask_HW != IGNORE)).sum())
+    if method == "osmis" or preset.shorter_px is None or preset.finest_shorter_px is None:
+        return None
     if foreground_px == 0:
-        return preset.shorter_px
-    scale = math.sqrt(FOREGROUND_PX / foreground_px)
-    wanted_px = round(scale * min(pair.height, pair.width))
-    return max(preset.shorter_px, min(wanted_px, preset.finest_shorter_px))
+        return None
+    wanted_px = round(math.sqrt(FOREGROUND_PX / foreground_px) * min(pair.height, pair.width))
+    return min(wanted_px, preset.finest_shorter_px) if wanted_px > preset.shorter_px else None
 
 
 def _check_options(options: TrainingOptions) -> None:

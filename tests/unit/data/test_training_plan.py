@@ -51,13 +51,28 @@ def with_object(height: int, width: int, share: float, *, ignored: bool = False)
     return replace(make_pair(height, width), mask_HW=mask_HW)
 
 
-@pytest.mark.parametrize("preset", ["draft", "standard"])
 @pytest.mark.parametrize(
     ("share", "content_h"), [(0.0, 64), (0.02, 96), (0.06, 82), (0.12, 64), (0.5, 64), (1.0, 64)]
 )
-def test_small_objects_train_larger(preset, share, content_h):
-    pair = with_object(500, 750, share)
-    plan = plan_training(pair, TrainingOptions(preset=preset), has_gpu=False)
+def test_small_objects_train_larger(share, content_h):
+    plan = plan_training(with_object(500, 750, share), TrainingOptions(), has_gpu=False)
+    assert plan.size.content_h == pytest.approx(content_h, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "has_gpu", "content_h"),
+    [
+        ({"preset": "draft"}, False, 64),
+        ({"preset": "draft"}, True, 96),
+        ({"max_runtime_seconds": 180}, False, 64),
+        ({"iterations": 1999}, False, 64),
+        ({"iterations": 2000}, False, 96),
+        ({"method": "osmis"}, False, 64),
+    ],
+)
+def test_but_only_where_there_are_steps_enough(options, has_gpu, content_h):
+    pair = with_object(500, 750, 0.02)
+    plan = plan_training(pair, TrainingOptions(**options), has_gpu=has_gpu)
     assert plan.size.content_h == pytest.approx(content_h, abs=4)
 
 
