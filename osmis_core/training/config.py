@@ -28,7 +28,8 @@ class TrainingConfig:
         steps: planned steps; None until the calibration has turned the time budget into steps.
         budget_seconds: the time budget that ``steps`` comes from, if any.
         batch_size: B.
-        learning_rate: Adam's, of both networks.
+        learning_rate: Adam's, of the generator.
+        discriminator_rate: of the discriminator, as a share of it.
         betas: Adam's.
         diversity_weight: λ, at an adversarial weight of 1.
         augmentation_probability: p of each differentiable augmentation of both sides.
@@ -54,6 +55,7 @@ class TrainingConfig:
     budget_seconds: float | None = None
     batch_size: int = 5
     learning_rate: float = 2e-4
+    discriminator_rate: float = 1.0
     betas: tuple[float, float] = (0.5, 0.999)
     diversity_weight: float = 0.5
     augmentation_probability: float = 0.3
@@ -100,6 +102,7 @@ class TrainingConfig:
 
 PROJECTED: dict[str, Any] = {
     "learning_rate": 4e-4,
+    "discriminator_rate": 0.5,
     "betas": (0.0, 0.99),
     "augmentation_probability": 0.0,
     "geometric_augmentation": False,

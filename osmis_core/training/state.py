@@ -52,7 +52,10 @@ def load_state(networks: Networks, tensors: Mapping[str, Tensor]) -> None:
 
 
 def set_learning_rate(networks: Networks, rate: float) -> None:
-    """Of both optimisers, from the next step on."""
-    for optimiser in (networks.adam_generator, networks.adam_discriminator):
+    """Of the generator's optimiser, and its share of the discriminator's, from the next step on."""
+    for optimiser, share in (
+        (networks.adam_generator, 1.0),
+        (networks.adam_discriminator, networks.discriminator_rate),
+    ):
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * share

@@ -85,8 +85,12 @@ class Networks:
         self.adam_generator = Adam(
             self.generator.parameters(), config.learning_rate, config.betas, fused=True
         )
+        self.discriminator_rate = config.discriminator_rate
         self.adam_discriminator = Adam(
-            self.trainable, config.learning_rate, config.betas, fused=True
+            self.trainable,
+            config.learning_rate * config.discriminator_rate,
+            config.betas,
+            fused=True,
         )
 
 
