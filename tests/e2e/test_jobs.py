@@ -193,6 +193,7 @@ def test_a_set_does_not_wait_behind_a_training_which_cancel_ends(
 def test_finish_keeps_what_is_learned(shared: Served, tmp_path: Path) -> None:
     job_id = shared.post(**LONG)
     shared.wait_for(job_id, step=10)
+    wait_until(lambda: any(e["type"] == "checkpoint" for e in shared.events(job_id)))
 
     shared.request("POST", f"/jobs/{job_id}/finish")
 
