@@ -8,15 +8,23 @@ import os
 from bench.quality.jobs import run_all
 from bench.quality.keys import make_run
 from bench.quality.report import write_report
-from bench.quality.setup import FULL, METHODS, MINUTES, PAIRS, PROTOTYPE, SMALL, SMALL_MINUTES
+from bench.quality.setup import (
+    FULL,
+    METHODS,
+    MINUTES,
+    PAIRS,
+    PROTOTYPE,
+    SMALL,
+    SMALL_MINUTES,
+    is_here,
+)
 
 
 def main() -> None:
     """Runs one piece or all of them."""
     chosen = _parser().parse_args()
     effort = SMALL if chosen.small else FULL
-    here = [name for name, (image, _) in PAIRS.items() if image.exists()]
-    pairs = chosen.pair or (["coins"] if chosen.small else here)
+    pairs = chosen.pair or (["coins"] if chosen.small else list(filter(is_here, PAIRS)))
     methods = chosen.method or [m for m in METHODS if not (chosen.small and m == "prototype")]
     if not PROTOTYPE.exists() and "prototype" in methods:
         print(f"no prototype to compare with: {PROTOTYPE} is not here")

@@ -19,6 +19,7 @@ from torch.nn.functional import max_pool2d
 
 from bench.quality.setup import U8
 from osmis_core.augment.components import connected_components
+from osmis_core.augment.cut_out import overlap
 from osmis_core.augment.inpainting import inpaint
 from osmis_core.data.pair import IGNORE, Pair
 from osmis_core.refinement import RefinementOptions, Refiner
@@ -181,7 +182,10 @@ def _paste(
     area = max(1, int(is_own_HW.sum()))
     for _ in range(TRIES):
         top, left = _somewhere(thing, mask_HW.shape, rng)
-        inside, own = _overlap(thing.mask_HW.shape, mask_HW.shape, top, left)
+        meet = overlap(thing.mask_HW.shape, mask_HW.shape, top, left)
+        if meet is None:
+            continue
+        inside, own = meet[:2], meet[2:]
         if (taken_HW[inside] & is_own_HW[own]).sum() > OVERLAP * area:
             continue
         # colours fade over the rim outside, and on the object they are its own alone
@@ -205,15 +209,3 @@ def _somewhere(thing: _Object, frame: tuple[int, ...], rng: np.random.Generator)
         low, high = (low, min(start, high)) if cuts_low else (low, high)
         place.append(int(rng.integers(min(low, high), max(low, high) + 1)))
     return place[0], place[1]
-
-
-def _overlap(
-    box: tuple[int, ...], frame: tuple[int, ...], top: int, left: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a box meets the frame: rows and columns of the frame, and of the box."""
-    starts = (top, left)
-    low = [max(start, 0) for start in starts]
-    high = [min(s + b, f) for s, b, f in zip(starts, box, frame, strict=True)]
-    inside = (slice(low[0], high[0]), slice(low[1], high[1]))
-    own = (slice(low[0] - top, high[0] - top), slice(low[1] - left, high[1] - left))
-    return inside, own

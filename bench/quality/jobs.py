@@ -13,8 +13,6 @@ from bench.quality.setup import Effort
 from bench.quality.sheets import draw_sheet
 from osmis_core.training.allocation import keep_freed_memory
 
-STAGES = ("make", "evaluate", "all")
-
 
 def run_all(runs: list[Run], effort: Effort, stage: str, processes: int) -> int:
     """Works on all runs; one that fails does not stop the others.

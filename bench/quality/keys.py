@@ -52,7 +52,7 @@ MADE_BY: dict[Method, tuple[str, ...]] = {
     "patches": (*_REFINEMENT, _BENCH + "patches.py"),
     "copy_paste": (
         *_REFINEMENT,
-        *(_CORE + f"augment/{name}.py" for name in ("components", "inpainting")),
+        *(_CORE + f"augment/{name}.py" for name in ("components", "cut_out", "inpainting")),
         _BENCH + "copy_paste.py",
     ),
     "augmented": (_BENCH + "augmented.py",),

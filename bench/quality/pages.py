@@ -16,7 +16,6 @@ from osmis_core.export.contact_sheet import SheetText, SheetTile, contact_sheet
 
 PAGE = 23
 """Samples on a page; with the source four rows of six."""
-MOST = 10_000
 
 
 def main() -> None:
@@ -31,7 +30,7 @@ def main() -> None:
         parser.add_argument(name, type=Path, help=meaning)
     chosen = parser.parse_args()
     pair = read_pair(chosen.image, chosen.mask)
-    for path in write_pages(read_set(chosen.set, MOST), pair, chosen.folder):
+    for path in write_pages(read_set(chosen.set), pair, chosen.folder):
         print(path)
 
 

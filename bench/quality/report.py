@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
 
 from bench.quality.setup import Effort
-from bench.quality.sheets import sheet_path
-from bench.quality.table import read_results, tables, troubles
+from bench.quality.sheets import sheet_links
+from bench.quality.table import Result, read_results, tables, troubles
 
 
 def write_report(effort: Effort) -> str:
@@ -28,17 +27,12 @@ def write_report(effort: Effort) -> str:
     return "\n".join(printed).rstrip()
 
 
-def _sheets(pair: str, results: list[dict[str, Any]], effort: Effort) -> list[str]:
-    folder = effort.folder / "sheets"
+def _sheets(pair: str, results: list[Result], effort: Effort) -> list[str]:
     first_seed = min(int(result["seed"]) for result in results if result["pair"] == pair)
-    paths = sorted(folder.glob(f"{pair}_*_s{first_seed}.jpg"))
-    return [
-        f"![{path.stem}]({sheet_path(path.stem, effort).relative_to(effort.folder)})\n"
-        for path in paths
-    ]
+    return sheet_links(f"{pair}_*_s{first_seed}", effort)
 
 
-def _introduction(effort: Effort, results: list[dict[str, Any]]) -> str:
+def _introduction(effort: Effort, results: list[Result]) -> str:
     measured = [result for result in results if result["metrics"]]
     names = measured[0]["metrics"] if measured else {}
     diversity = (names.get("lpips_diversity") or {}).get("name", "LPIPS")

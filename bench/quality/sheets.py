@@ -21,6 +21,12 @@ def sheet_path(name: str, effort: Effort) -> Path:
     return effort.folder / "sheets" / f"{name}.jpg"
 
 
+def sheet_links(pattern: str, effort: Effort) -> list[str]:
+    """Sheets of snapshots whose names fit, as pictures in Markdown beside their folder."""
+    paths = sorted((effort.folder / "sheets").glob(f"{pattern}.jpg"))
+    return [f"![{path.stem}]({path.relative_to(effort.folder)})\n" for path in paths]
+
+
 def draw_sheet(snapshot: Snapshot, place: Path, effort: Effort) -> None:
     """Source and first samples of a set, masks overlaid."""
     run, pair = snapshot.run, load_pair(snapshot.run.pair)
@@ -38,7 +44,7 @@ def draw_sheet(snapshot: Snapshot, place: Path, effort: Effort) -> None:
     sheet.convert("RGB").save(path, quality=80, optimize=True)
 
 
-def read_set(place: Path, limit: int) -> list[tuple[U8, U8]]:
+def read_set(place: Path, limit: int | None = None) -> list[tuple[U8, U8]]:
     """Images and masks of a folder or a zip with images/ and masks/, in order of their names."""
     if place.is_dir():
         images = sorted((place / "images").glob("*.png"))[:limit]

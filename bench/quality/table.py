@@ -57,25 +57,37 @@ def tables(results: Iterable[Result]) -> dict[str, list[str]]:
 
 
 def _table(results: list[Result]) -> list[str]:
-    layers = list(dict.fromkeys(name for result in results for name in _distances(result)))
+    layers = layers_of(results)
     columns = [
         *COLUMNS,
         *((f"distance {name} ↓", _distance_of(name), "{:.3g}") for name in layers),
     ]
     heads = ["method", "minutes", "seeds", *(head for head, *_ in columns)]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     rows: dict[tuple[str, float, float], list[Result]] = {}
     for result in results:
         key = (str(result["method"]), float(result["minutes"]), float(result["planned_minutes"]))
         rows.setdefault(key, []).append(result)
+    cells_of_rows = []
     order: dict[str, int] = {name: place for place, name in enumerate(METHODS)}
     for key in sorted(rows, key=lambda key: (order[key[0]], *key[1:])):
         method, minutes, planned = key
         of_planned = "" if minutes == planned else f" of {planned:g}"
         cells = [method, f"{minutes:g}{of_planned}" if planned else "–", str(len(rows[key]))]
         cells += [mean_and_error(map(read, rows[key]), form) for _, read, form in columns]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        cells_of_rows.append(cells)
+    return markdown(heads, cells_of_rows)
+
+
+def markdown(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
+    """The lines of a table."""
+    rule = "|---" * len(heads) + "|"
+    head, *body = ("| " + " | ".join(cells) + " |" for cells in (heads, *rows))
+    return [head, rule, *body]
+
+
+def layers_of(results: Iterable[Result]) -> list[str]:
+    """All layers that a distance was measured in."""
+    return list(dict.fromkeys(name for result in results for name in _distances(result)))
 
 
 def troubles(results: Iterable[Result]) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bench.quality.keys import Run
 from bench.quality.setup import is_here
-from bench.quality.sheets import sheet_path
-from bench.quality.table import mean_and_error, read_results, troubles
+from bench.quality.sheets import sheet_links
+from bench.quality.table import Result, layers_of, markdown, mean_and_error, read_results, troubles
 from bench.tables.setup import (
     EFFORT,
     MINUTES,
@@ -17,10 +15,7 @@ from bench.tables.setup import (
     Row,
     default_blocks,
     run_of,
-    table_path,
 )
-
-Result = dict[str, Any]
 
 
 def write_report() -> str:
@@ -34,20 +29,20 @@ def write_report() -> str:
         default = default_blocks(pair)
         parts += [f"## {pair}\n", f"### Table 3: mask supervision ({default} low-level blocks)\n"]
         parts += [*_table(pair, TABLE_3, of_pair), "", "### Table 4: low-level blocks (mca)\n"]
-        parts += [*_table(pair, TABLE_4, of_pair), "", *_sheets(pair), ""]
+        parts += [*_table(pair, TABLE_4, of_pair), "", *sheet_links(f"{pair}_*", EFFORT), ""]
     if found := troubles(results):
         parts += ["## What went wrong\n", *found]
     text = "\n".join(parts).rstrip() + "\n"
     EFFORT.folder.mkdir(parents=True, exist_ok=True)
-    table_path().write_text(text)
+    (EFFORT.folder / "table.md").write_text(text)
     return text
 
 
 def _table(pair: str, rows: tuple[Row, ...], results: list[Result]) -> list[str]:
-    layers = _layers(results)
+    layers = layers_of(results)
     heads = ["", *(f"{layer} ↓" for layer in layers), "LPIPS ↑", "mIoU ↑", "steps"]
     heads += ["paper: SIFID ↓", "LPIPS ↑", "mIoU ↑"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    cells_of_rows = []
     for row in rows:
         run = run_of(pair, row, 0)
         found = [r for r in results if is_of(run, r) and r["metrics"]]
@@ -64,8 +59,8 @@ def _table(pair: str, rows: tuple[Row, ...], results: list[Result]) -> list[str]
         cells.append(mean_and_error((r["made"]["training"]["steps"] for r in found), "{:.0f}"))
         cells += [f"{row.sifid:.3f}", f"{row.lpips:.3f}"]
         cells.append("–" if row.miou is None else f"{row.miou / 100:.3f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        cells_of_rows.append(cells)
+    return markdown(heads, cells_of_rows)
 
 
 def is_of(run: Run, result: Result) -> bool:
@@ -75,20 +70,6 @@ def is_of(run: Run, result: Result) -> bool:
         and result["planned_minutes"] == run.planned
         and result["codes"] == [run.code, run.set_code]
     )
-
-
-def _layers(results: list[Result]) -> list[str]:
-    measured = [
-        result["metrics"]["image_distance"]["layers"] for result in results if result["metrics"]
-    ]
-    return list(dict.fromkeys(layer for layers in measured for layer in layers))
-
-
-def _sheets(pair: str) -> list[str]:
-    paths = sorted((EFFORT.folder / "sheets").glob(f"{pair}_*.jpg"))
-    return [
-        f"![{p.stem}]({sheet_path(p.stem, EFFORT).relative_to(EFFORT.folder)})\n" for p in paths
-    ]
 
 
 def _introduction(results: list[Result]) -> str:

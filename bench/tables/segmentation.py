@@ -15,8 +15,8 @@ from bench.quality.keys import core_commit, make_run, measure_hash
 from bench.quality.make import is_made, set_of
 from bench.quality.setup import PAIRS, U8, is_here, load_pair
 from bench.quality.sheets import read_set
-from bench.quality.table import mean_and_error
-from bench.tables.setup import DOCS
+from bench.quality.table import markdown, mean_and_error
+from bench.tables.setup import EFFORT
 from osmis_core.metrics.unet import UnetOptions, unet_miou
 
 TAKEN = 24
@@ -34,13 +34,15 @@ def main() -> None:
     parser.add_argument("--pair", action="append", choices=sorted(PAIRS), help="default: all here")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of the training")
     chosen = parser.parse_args()
-    path = DOCS / "segmentation.json"
+    path = EFFORT.folder / "segmentation.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Scored] = json.loads(path.read_text()) if path.exists() else {}
     for pair in chosen.pair or filter(is_here, PAIRS):
         ours = make_run(pair, "ours", 0, (chosen.minutes,)).snapshots[-1]
         augmented = make_run(pair, "augmented", 0, ()).snapshots[-1]
-        if not (is_made(ours) and is_made(augmented)):
+        places = [set_of(made) for made in (ours, augmented) if is_made(made)]
+        sets = [read_set(place, TAKEN) for place in places if place is not None]
+        if len(sets) < 2:
             print(f"{pair}: left out, python -m bench.quality has made no sets of it")
             continue
         origin = {
@@ -49,7 +51,6 @@ def main() -> None:
         }
         if origin.items() <= kept.get(pair, {}).items():
             continue
-        sets = [read_set(place, TAKEN) for s in (ours, augmented) if (place := set_of(s))]
         scores = score(pair, *sets)
         kept[pair] = {**origin, "osmis_core": core_commit(), "miou": scores}
         path.write_text(json.dumps(kept, indent=1) + "\n")
@@ -91,18 +92,17 @@ def score(
 def table(kept: dict[str, Scored]) -> str:
     """Markdown, a row for each training set and a column for each pair."""
     heads = [f"{pair}, {scored['minutes']:g} min" for pair, scored in kept.items()]
-    lines = [
+    introduction = [
         "U-Net mIoU on the real pair under flips, scales, rotations and shifts; mean of",
         f"{SEEDS} networks ± standard error. Sets of {TAKEN} (both: half of each) of one training,",
         "curated as a job delivers them.",
         "",
-        "| trained on | " + " | ".join(heads) + " |",
-        "|---" * (1 + len(kept)) + "|",
     ]
-    for row in ROWS:
-        cells = [mean_and_error(scored["miou"][row], "{:.3f}") for scored in kept.values()]
-        lines.append("| " + " | ".join([row, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+    rows = (
+        [row, *(mean_and_error(scored["miou"][row], "{:.3f}") for scored in kept.values())]
+        for row in ROWS
+    )
+    return "\n".join([*introduction, *markdown(["trained on", *heads], rows)]) + "\n"
 
 
 if __name__ == "__main__":

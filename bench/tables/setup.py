@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench.quality.keys import Run, make_run
@@ -15,8 +14,7 @@ PAIRS = ("coins", "davis_pair")
 MINUTES = 6.0
 MAX_SIZES = {"coins": 80, "davis_pair": 112}
 """Of the training frame, so that its shorter side has 64 pixels."""
-DOCS = ROOT / "docs" / "tables"
-EFFORT = Effort(judged=24, unet_repeats=3, folder=DOCS)
+EFFORT = Effort(judged=24, unet_repeats=3, folder=ROOT / "docs" / "tables")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +84,3 @@ def default_blocks(pair: str) -> int:
     """Low-level blocks at this size where nobody asks for a number."""
     options = TrainingOptions(method="osmis", max_size=MAX_SIZES[pair])
     return plan_training(load_pair(pair), options, has_gpu=False).size.low_level_blocks
-
-
-def table_path(folder: Path = DOCS) -> Path:
-    """Where both tables are written."""
-    return folder / "table.md"

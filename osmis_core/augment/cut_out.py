@@ -88,13 +88,13 @@ def grow(part_HW: Tensor, radius_px: int) -> Tensor:
     return F.max_pool2d(tall_11HW, (1, side), 1, (0, radius_px))[0, 0] > 0
 
 
-def _fade(part_HW: Tensor, halo_px: int) -> Tensor:
+def _fade(part_HW: Tensor, width_px: int) -> Tensor:
     """From 1 on the part to 0 at the end of its halo."""
     fade_HW, grown_HW = torch.zeros(part_HW.shape), part_HW
-    for _ in range(1, halo_px):
+    for _ in range(1, width_px):
         grown_HW = grow(grown_HW, 1)
         fade_HW += grown_HW
-    return fade_HW / (halo_px - 1)
+    return fade_HW / (width_px - 1)
 
 
 def pose(thing: CutOut, scale: float, angle: float, *, mirrored: bool) -> CutOut:
@@ -135,12 +135,11 @@ def affine_grid(sampling_23: Tensor, height: int, width: int) -> Tensor:
     return x_W1 * sampling_23[:, 0] + (y_H11 * sampling_23[:, 1] + sampling_23[:, 2])
 
 
-def _overlap(
-    thing: CutOut, canvas_HW: Tensor, top: int, left: int
+def overlap(
+    box_hw: tuple[int, ...], frame_hw: tuple[int, ...], top: int, left: int
 ) -> tuple[slice, slice, slice, slice] | None:
-    """Rows and columns of the canvas, and of the object, where they meet."""
-    h, w = thing.alpha_1HW.shape[1:]
-    height, width = canvas_HW.shape
+    """Rows and columns of the frame, and of a box at this place, where they meet."""
+    (h, w), (height, width) = box_hw, frame_hw
     y0, y1, x0, x1 = max(top, 0), min(top + h, height), max(left, 0), min(left + w, width)
     if y0 >= y1 or x0 >= x1:
         return None
@@ -149,7 +148,7 @@ def _overlap(
 
 def covered(thing: CutOut, taken_HW: Tensor, top: int, left: int) -> float:
     """Share of the object, the inner half of its halo included, that would cover others."""
-    meet = _overlap(thing, taken_HW, top, left)
+    meet = overlap(thing.alpha_1HW.shape[1:], taken_HW.shape, top, left)
     if meet is None:
         return 1.0
     rows, columns, own_rows, own_columns = meet
@@ -161,7 +160,7 @@ def covered(thing: CutOut, taken_HW: Tensor, top: int, left: int) -> float:
 def composite(thing: CutOut, canvas: tuple[Tensor, Tensor, Tensor], top: int, left: int) -> None:
     """Puts an object on a canvas of image, mask and what is taken already, where it meets it."""
     image_CHW, mask_KHW, taken_HW = canvas
-    meet = _overlap(thing, taken_HW, top, left)
+    meet = overlap(thing.alpha_1HW.shape[1:], taken_HW.shape, top, left)
     if meet is None:
         return
     rows, columns, own_rows, own_columns = meet

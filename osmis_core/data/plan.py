@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from osmis_core.data.estimates import job_seconds, step_seconds
 from osmis_core.data.pair import IGNORE, Notice, Pair
-from osmis_core.data.presets import PRESETS, Method, Preset, PresetName
+from osmis_core.data.presets import PRESETS, Method, PresetName
 from osmis_core.data.size_plan import (
     ASPECT_TOLERANCE,
     MAX_SIDE_PX,
@@ -130,19 +130,13 @@ def plan_training(
     preset = PRESETS[options.preset]
     method = options.method or preset.method
     check_supervision(pair, options.mask_supervision, method)
-    iterations, training_seconds = _length(options)
-    longest_px = options.max_size or preset.longest_px
-    size = plan_size(pair.height, pair.width, longest_px=longest_px, shorter_px=preset.shorter_px)
-    if (shorter_px := _px_for_small_objects(pair, preset, method)) is not None:
-        finer = plan_size(pair.height, pair.width, longest_px=longest_px, shorter_px=shorter_px)
-        seconds = step_seconds(method, finer.train_h * finer.train_w, has_gpu=has_gpu)
-        steps = iterations if iterations is not None else (training_seconds or 0.0) / seconds
-        size = finer if steps >= FINER_FROM_STEPS else size
+    size = _choose_size(pair, options, method, has_gpu=has_gpu)
     check_low_level_blocks(options.low_level_blocks, method, size)
     notices = _size_notices(options, size)
     (output_h, output_w), output_notices = _output_size(
         pair, size, options.output_size, max_output_px
     )
+    iterations, training_seconds = _length(options)
     if iterations is not None and options.max_runtime_seconds is not None:
         notices.append(
             Notice(
@@ -182,18 +176,28 @@ def estimate_seconds(plan: TrainingPlan, *, has_gpu: bool) -> float:
     )
 
 
-def _px_for_small_objects(pair: Pair, preset: Preset, method: Method) -> int | None:
-    """The shorter side at which all objects together cover ``FOREGROUND_PX``.
-
-    None where the preset's own will do, or is all that the method is to be trained at.
-    """
-    foreground_px = int(((pair.mask_HW > 0) & (pair.mask_HW != IGNORE)).sum())
+def _choose_size(
+    pair: Pair, options: TrainingOptions, method: Method, *, has_gpu: bool
+) -> SizePlan:
+    """The preset's size, or a larger one for small objects where there are steps to learn it."""
+    preset = PRESETS[options.preset]
+    longest_px = options.max_size or preset.longest_px
+    size = plan_size(pair.height, pair.width, longest_px=longest_px, shorter_px=preset.shorter_px)
     if method == "osmis" or preset.shorter_px is None or preset.finest_shorter_px is None:
-        return None
+        return size
+    foreground_px = int(((pair.mask_HW > 0) & (pair.mask_HW != IGNORE)).sum())
     if foreground_px == 0:
-        return None
+        return size
     wanted_px = round(math.sqrt(FOREGROUND_PX / foreground_px) * min(pair.height, pair.width))
-    return min(wanted_px, preset.finest_shorter_px) if wanted_px > preset.shorter_px else None
+    if wanted_px <= preset.shorter_px:
+        return size
+    finer_px = min(wanted_px, preset.finest_shorter_px)
+    finer = plan_size(pair.height, pair.width, longest_px=longest_px, shorter_px=finer_px)
+    steps, budget_seconds = _length(options)
+    if steps is None and budget_seconds is not None:
+        train_px = finer.train_h * finer.train_w
+        steps = int(budget_seconds / step_seconds(method, train_px, has_gpu=has_gpu))
+    return finer if steps is not None and steps >= FINER_FROM_STEPS else size
 
 
 def _check_options(options: TrainingOptions) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -53,14 +52,19 @@ class Judgement:
 
     def split(self, size: int) -> tuple[Judgement, ...]:
         """Of every ``size`` samples of the batch, which have been judged in one pass."""
-        layers = (
-            [_split(layer, size) for layer in part]
-            for part in (self.low_level, self.layout, self.content, self.pairs)
+        low_level, layout, pairs = (
+            [torch.split(layer, size) for layer in part]
+            for part in (self.low_level, self.layout, self.pairs)
         )
-        low_level, layout, content, pairs = ([*zip(*part, strict=True)] for part in layers)
+        content = [_split(layer, size) for layer in self.content]
         return tuple(
-            Judgement(list(low), list(lay), list(con), list(pair))
-            for low, lay, con, pair in zip_longest(low_level, layout, content, pairs, fillvalue=())
+            Judgement(
+                low_level=[layer[i] for layer in low_level],
+                layout=[layer[i] for layer in layout],
+                content=[layer[i] for layer in content],
+                pairs=[layer[i] for layer in pairs],
+            )
+            for i in range(len(low_level[0]))
         )
 
 

@@ -41,8 +41,7 @@ class StepWeights:
         self._dtype = dtype
         self._layers = spectral_layers(network)
         self._shared = shared
-        self._is_step = False
-        self._normalised: dict[SpectrallyNormalised, Tensor] = {}
+        self._normalised: dict[SpectrallyNormalised, Tensor] = {}  # empty between steps
         self._asked: dict[Key, None] = {}
         self._asked_biases: dict[nn.Parameter, None] = {}
         self._kernels: dict[Key, tuple[Tensor, Tensor]] = {}
@@ -63,11 +62,10 @@ class StepWeights:
         self._normalised = dict(zip(self._layers, normalised, strict=True))
         self._kernels = {(layer, form): self._make(layer, form) for layer, form in self._asked}
         self._biases = {bias: self._leaf(bias) for bias in self._asked_biases}
-        self._is_step = True
 
     def kernel(self, layer: SpectrallyNormalised, form: Form) -> Tensor:
         """W / σ of a layer in a form, made once a step; between steps, every time."""
-        if not self._is_step:
+        if not self._normalised:
             return form(layer.normalised_weight())
         key = (layer, form)
         if key not in self._kernels:
@@ -78,7 +76,7 @@ class StepWeights:
 
     def offset(self, bias: nn.Parameter) -> Tensor:
         """A bias, rounded once a step; between steps as it is."""
-        if not self._is_step:
+        if not self._normalised:
             return bias
         if bias not in self._biases:
             self._asked_biases[bias] = None
@@ -104,7 +102,6 @@ class StepWeights:
             if leaf.grad is not None
         ]
         self._kernels, self._normalised, self._biases = {}, {}, {}
-        self._is_step = False
         if gathered:
             torch.autograd.backward(going_on([m for m, _ in gathered], [g for _, g in gathered]))
 

@@ -38,7 +38,7 @@ from osmis_core.models.supervision.choice import osmis_supervision, projected_su
 from osmis_core.training.adam import Adam
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay, update_ema
-from osmis_core.training.fast_paths import FastPaths
+from osmis_core.training.fast_paths import Compiled, FastPaths
 from osmis_core.training.real_pairs import RealPairs, SourcePairs, ViewPairs, source_tensors
 from osmis_core.training.seeds import stream
 
@@ -102,6 +102,7 @@ class Optimisation:
         config: ``steps`` must be known for the mask phase; until then it counts as not over.
         device: where to compute.
         fast: which of the faster ways are taken; those that suit the device if None.
+        compiled: goes with no ``fast``: the generator's, on a GPU.
     """
 
     def __init__(
@@ -110,10 +111,12 @@ class Optimisation:
         config: TrainingConfig,
         device: torch.device,
         fast: FastPaths | None = None,
+        *,
+        compiled: Compiled = "no",
     ) -> None:
         self.config = config
         size = config.size
-        self.fast = fast or FastPaths.of(device, size.train_h * size.train_w)
+        self.fast = fast or FastPaths.of(device, size.train_h * size.train_w, compiled=compiled)
         self.device = device
         source = source_tensors(pair, config.size)
         area_K = source[1].mean((1, 2))

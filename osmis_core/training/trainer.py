@@ -127,11 +127,9 @@ class _Run:
         self.config = checkpoint.config if checkpoint else config
         self.step = checkpoint.step if checkpoint else 0
         extra: dict[str, Any] = checkpoint.extra if checkpoint else {}
-        size = self.config.size
-        fast = options.fast or FastPaths.of(
-            device, size.train_h * size.train_w, compiled=options.compiled
+        self.optimisation = Optimisation(
+            pair, self.config, device, options.fast, compiled=options.compiled
         )
-        self.optimisation = Optimisation(pair, self.config, device, fast)
         if checkpoint:
             load_state(self.optimisation.networks, checkpoint.tensors)
         self.guard = Guard(

@@ -83,6 +83,11 @@ def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     return value
 
 
+def checkpoints(events: list[dict[str, Any]]) -> list[int]:
+    """The steps at which checkpoints were published."""
+    return [event["data"]["step"] for event in events if event["type"] == "checkpoint"]
+
+
 @dataclass
 class Served:
     """A running ``onepair serve``."""
@@ -111,6 +116,9 @@ class Served:
             return job if job["phase"] == phase and at >= step else None
 
         return wait_until(reached)
+
+    def wait_for_checkpoint(self, job_id: str, *, step: int = 1) -> None:
+        wait_until(lambda: any(at >= step for at in checkpoints(self.events(job_id))))
 
     def wait_for_end(self, job_id: str, seconds: float = 240.0) -> dict[str, Any]:
         ends = {"failed", "cancelled", "succeeded"}

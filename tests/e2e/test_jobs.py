@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import COINS, ROOT, Served, command, environment, wait_until
+from tests.e2e.conftest import COINS, ROOT, Served, checkpoints, command, environment, wait_until
 
 pytestmark = pytest.mark.timeout(400)
 LONG = {"iterations": "5000"}
@@ -140,12 +140,8 @@ def test_after_a_kill_in_the_middle_the_job_goes_on_from_its_checkpoint(
     shared: Served, tmp_path: Path, victim: str
 ) -> None:
     job_id = shared.post(max_size="32", iterations="300")
-
-    def checkpoints(events: list[dict[str, Any]]) -> list[int]:
-        return [e["data"]["step"] for e in events if e["type"] == "checkpoint"]
-
     # further than what a training from the beginning would have reached by its first report
-    wait_until(lambda: any(step >= 40 for step in checkpoints(shared.events(job_id))))
+    shared.wait_for_checkpoint(job_id, step=40)
     child = shared.part("-m worker.child")
     pid = child if victim == "child" else shared.part("-m worker jobs")
 
@@ -193,7 +189,7 @@ def test_a_set_does_not_wait_behind_a_training_which_cancel_ends(
 def test_finish_keeps_what_is_learned(shared: Served, tmp_path: Path) -> None:
     job_id = shared.post(**LONG)
     shared.wait_for(job_id, step=10)
-    wait_until(lambda: any(e["type"] == "checkpoint" for e in shared.events(job_id)))
+    shared.wait_for_checkpoint(job_id)
 
     shared.request("POST", f"/jobs/{job_id}/finish")
 

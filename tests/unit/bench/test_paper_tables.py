@@ -39,7 +39,6 @@ def test_rows_say_what_was_measured_and_nothing_else(
 ) -> None:
     effort = Effort(judged=24, unet_repeats=3, folder=tmp_path)
     monkeypatch.setattr(report, "EFFORT", effort)
-    monkeypatch.setattr(report, "table_path", lambda: tmp_path / "table.md")
     (tmp_path / "results").mkdir()
     for row in TABLE_3[:3]:
         run = run_of("coins", row, 0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ def test_a_pair_is_scored_once_for_its_sets(
         assert [len(samples) for samples in sets] == [2, 2]
         return {row: [0.5] for row in segmentation.ROWS}
 
-    monkeypatch.setattr(segmentation, "DOCS", bench_folder / "tables")
+    effort = replace(segmentation.EFFORT, folder=bench_folder / "tables")
+    monkeypatch.setattr(segmentation, "EFFORT", effort)
     monkeypatch.setattr(segmentation, "score", score)
     monkeypatch.setattr("sys.argv", ["segmentation", "--pair", "coins"])
     segmentation.main()
@@ -61,3 +63,17 @@ def test_scores_each_training_set_and_lays_them_out(
     lines = segmentation.table({"coins": {"minutes": 10.0, "miou": scores}}).splitlines()
     assert "| trained on | coins, 10 min |" in lines
     assert lines[-1].startswith("| ours and augmented | 0.")
+
+
+def test_a_pair_whose_set_was_refused_is_left_out(
+    bench_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    effort = replace(segmentation.EFFORT, folder=bench_folder / "tables")
+    monkeypatch.setattr(segmentation, "EFFORT", effort)
+    monkeypatch.setattr("sys.argv", ["segmentation", "--pair", "coins"])
+    for method in ("ours", "augmented"):
+        snapshot = make_run("coins", method, 0, (segmentation.MINUTES,)).snapshots[-1]
+        snapshot.folder.mkdir(parents=True)
+        (snapshot.folder / "made.json").write_text('{"refused": "collapsed"}')
+    segmentation.main()
+    assert "coins: left out" in capsys.readouterr().out
