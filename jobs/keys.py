@@ -51,6 +51,7 @@ def sample_set_id(
         "reject_fraction": request.reject_fraction,
         "seed": request.seed,
         "refine": request.refine,
+        "screen": request.screen,
         "scoring_network": engine.scoring_network,
         "scoring_weights": engine.scoring_weights_sha256,
         "core_version": engine.core_version,

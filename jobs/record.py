@@ -93,6 +93,10 @@ class SampleSetRequest(Frozen):
     reject_fraction: float = Field(default=0.15, ge=0, lt=1)
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     refine: bool = Field(default=True, description="Refine to the output size.")
+    screen: bool = Field(
+        default=True,
+        description="Of several candidates take the first with objects shaped as the source's.",
+    )
 
     @classmethod
     def for_keep(cls, keep: int, *, reject_fraction: float = 0.15, **fields: Any) -> Self:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from osmis_core.candidates import draw_samples
 from osmis_core.curation import Verdict, curate
 from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import resize_pair
@@ -30,6 +31,7 @@ from osmis_core.metrics.scoring import SourceScorer
 from osmis_core.models.frozen_features import NETWORK_NAME
 from osmis_core.pixels import resize_sample, to_classes, to_grey, to_u8
 from osmis_core.refinement import refiner_on
+from osmis_core.screening import ShapeScreen, screen_of
 from osmis_core.training.collapse import LEARNED_FROM_STEP, CollapseWatch, collapsed
 from osmis_core.training.real_pairs import source_tensors
 
@@ -63,6 +65,8 @@ class SampleSetRequest:
         reject_fraction: share to reject by rank, in [0, 1).
         seed: with an index, all that decides a sample.
         refine: bring samples to the output size with the source's own detail.
+        screen: of several candidates take the first whose objects are shaped as the source's are;
+            where the training was shown views of the source, and has masks.
         output_h: height to deliver in pixels; the training size's when None.
         output_w: width to deliver in pixels.
         inception_weights: InceptionV3 weights for SIFID; without them another network scores.
@@ -74,6 +78,7 @@ class SampleSetRequest:
     reject_fraction: float = 0.15
     seed: int = 0
     refine: bool = True
+    screen: bool = True
     output_h: int | None = None
     output_w: int | None = None
     inception_weights: Path | None = None
@@ -87,7 +92,8 @@ class SampleSetResult:
 
     Attributes:
         summary: of the archive: size, hash, kept, rejected, contact sheet.
-        items: one a sample: index, seed, kept, reason, score, ranks, distances, verbatim_share.
+        items: one a sample: index, seed, candidate, strangeness, kept, reason, score, ranks,
+            distances, verbatim_share.
         metrics: of the kept samples, each with the network it was measured on.
         manifest: as in the zip.
     """
@@ -146,6 +152,10 @@ class _SetMaker:
         size = self.sampler.config.size
         self.coarse_hw = (size.content_h, size.content_w)
         self.output_hw = (request.output_h or size.content_h, request.output_w or size.content_w)
+        self.screen: ShapeScreen | None = None
+        self.candidate: list[int] = []
+        self.candidates_drawn: list[int] = []
+        self.strangeness: list[float | None] = []
         self.verbatim: list[float | None] = [None] * request.n
         self.scoring_name = ""
         self.layer_names: tuple[str, ...] = ()
@@ -191,12 +201,18 @@ class _SetMaker:
             raise collapsed(finding, sampler.config, sampler.step)
 
     def _generate(self) -> None:
-        samples = self.sampler.sample(self.request.seed, range(self.request.n))
-        for i, coarse in zip(self._told("generating"), samples, strict=True):
+        config = self.sampler.config
+        if self.request.screen and config.layout_views and self.pair.has_mask:
+            self.screen = screen_of(self.pair, config.size, config.seed)
+        samples = draw_samples(self.sampler, self.request.seed, self.request.n, self.screen)
+        for i, drawn in zip(self._told("generating"), samples, strict=True):
+            self.candidate.append(drawn.candidate)
+            self.candidates_drawn.append(drawn.candidates_drawn)
+            self.strangeness.append(drawn.strangeness)
             np.savez(
                 self.folder / f"coarse-{i:06d}.npz",
-                image=coarse.image_HWC.astype(np.float16),
-                mask=coarse.mask_HWK.astype(np.float16),
+                image=drawn.coarse.image_HWC.astype(np.float16),
+                mask=drawn.coarse.mask_HWK.astype(np.float16),
             )
 
     def _refine(self) -> None:
@@ -265,6 +281,8 @@ class _SetMaker:
         return {
             "index": i,
             "seed": self.request.seed,
+            "candidate": self.candidate[i],
+            "strangeness": self.strangeness[i],
             "kept": verdict.kept,
             "score": verdict.score,
             "distances": dict(zip(names, map(float, distances_L), strict=True)),
@@ -284,6 +302,15 @@ class _SetMaker:
             "distance_name": self.scoring_name,
             **(self._layout_metrics(kept) if self.pair.has_mask else NO_LAYOUT_METRICS),
             "verbatim_share": float(np.mean(verbatim)) if verbatim else None,
+            "screening": self._screening() if self.screen else None,
+        }
+
+    def _screening(self) -> dict[str, Any]:
+        """What the screening came to: candidates drawn for a sample, and samples that passed."""
+        passed = [s is not None and s <= 1 for s in self.strangeness]
+        return {
+            "candidates_drawn": float(np.mean(self.candidates_drawn)),
+            "plausible_share": float(np.mean(passed)),
         }
 
     def _layout_metrics(self, kept: list[int]) -> dict[str, Any]:

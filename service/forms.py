@@ -182,6 +182,10 @@ class SetQuery(BaseModel):
     )
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     refine: bool = Field(default=True, description="Refine to the output size.")
+    screen: bool = Field(
+        default=True,
+        description="Of several candidates take the first with objects shaped as the source's.",
+    )
     items_limit: int = Field(default=100, ge=0, le=1_000, description="Items on this page.")
     items_after: int = Field(
         default=-1, ge=-1, description="Items beyond this index; `items_next` of the last page."
@@ -193,7 +197,11 @@ class SetQuery(BaseModel):
         Raises:
             ProblemError: ``invalid_request`` for both or an unreachable ``keep``.
         """
-        named: dict[str, Any] = {"seed": self.seed, "refine": self.refine}
+        named: dict[str, Any] = {
+            "seed": self.seed,
+            "refine": self.refine,
+            "screen": self.screen,
+        }
         if self.keep is None:
             n = 100 if self.n is None else self.n
             return SampleSetRequest(n=n, reject_fraction=self.reject_fraction, **named)

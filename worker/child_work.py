@@ -155,6 +155,7 @@ def sample(assignment: Assignment, link: Supervised) -> None:
                 reject_fraction=wanted.reject_fraction,
                 seed=wanted.seed,
                 refine=wanted.refine,
+                screen=wanted.screen,
                 output_h=plan.output_h,
                 output_w=plan.output_w,
                 inception_weights=assignment.scoring.inception_weights,

@@ -45,7 +45,7 @@ TRAINED_BY: dict[Method, tuple[str, ...]] = {
 MADE_BY: dict[Method, tuple[str, ...]] = {
     "ours": (
         *(*_SAMPLING, *_REFINEMENT, *_SCORING),
-        *(_CORE + "curation.py", _CORE + "sample_set.py"),
+        *(_CORE + f"{name}.py" for name in ("candidates", "curation", "sample_set", "screening")),
     ),
     "published": _SAMPLING,
     "prototype": _PROTOTYPE,

@@ -14,8 +14,6 @@ HALO_PX = 3
 HALO_SHARE = 0.1
 """Around objects: light and shadow that belong to them and not to the background. In pixels, or as
 a share of the object's size where that is more. An object takes its halo along, fading out."""
-KEPT_APART = 0.5
-"""Moved objects stand this far apart, in fractions of their fading halo: what touches fuses."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +144,23 @@ def overlap(
     return slice(y0, y1), slice(x0, x1), slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
 
 
-def covered(thing: CutOut, taken_HW: Tensor, top: int, left: int) -> float:
-    """Share of the object, the inner half of its halo included, that would cover others."""
-    meet = overlap(thing.alpha_1HW.shape[1:], taken_HW.shape, top, left)
+def zone_of(thing: CutOut, gap_px: int) -> Tensor:
+    """The object and what lies within ``gap_px`` of it, in its box grown by so much on each side.
+
+    Returns:
+        Boolean, (h + 2 · gap, w + 2 · gap).
+    """
+    return grow(F.pad(thing.alpha_1HW[0] > 0.5, [gap_px] * 4), gap_px)
+
+
+def is_free(zone_HW: Tensor, taken_HW: Tensor, top: int, left: int) -> bool:
+    """Whether a zone, its corner here, is in the frame and meets nothing that is there already."""
+    meet = overlap(zone_HW.shape, taken_HW.shape, top, left)
     if meet is None:
-        return 1.0
+        return False
     rows, columns, own_rows, own_columns = meet
-    alpha_HW = (thing.blend_1HW[0, own_rows, own_columns] > KEPT_APART).float()
-    area = float(thing.alpha_1HW.sum().clamp_min(1.0))
-    return float((alpha_HW * taken_HW[rows, columns]).sum()) / area
+    taken = zone_HW[own_rows, own_columns] & (taken_HW[rows, columns] > 0.5)
+    return not bool(taken.any())
 
 
 def composite(thing: CutOut, canvas: tuple[Tensor, Tensor, Tensor], top: int, left: int) -> None:

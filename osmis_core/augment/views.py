@@ -22,18 +22,21 @@ from osmis_core.augment.cut_out import (
     HALO_PX,
     CutOut,
     composite,
-    covered,
     cut_out,
     grow,
     halo_px,
+    is_free,
     pose,
+    zone_of,
 )
 from osmis_core.augment.inpainting import inpaint
 from osmis_core.masks import hard_mask
 
 SUPERSAMPLING = 2
 SMALLEST_OBJECT = 5e-4
-TRIES = 12
+GAP_PX = 2
+"""Between a moved object and others, at training size: what touches in views is learned as one."""
+TRIES = 40
 ROOMY_SHARE = 0.45
 """Objects whose box covers more of the frame than this are shown smaller than they are."""
 
@@ -53,7 +56,6 @@ class ViewOptions:
         scale_std_log2: of an object's size, log2.
         turn_std_degrees: of an object's rotation.
         visible: share of an object's box that must stay inside the frame.
-        overlap: share of an object that may cover others, beyond which the move is redrawn.
         mirrored: probability that an object, or the whole view, is mirrored.
         zoom_log2: the largest crop, log2 of its magnification.
     """
@@ -67,7 +69,6 @@ class ViewOptions:
     scale_std_log2: float = 0.3
     turn_std_degrees: float = 8.0
     visible: float = 0.85
-    overlap: float = 0.02
     mirrored: float = 0.0
     zoom_log2: float = 0.3
 
@@ -152,7 +153,7 @@ class LayoutViews:
     ) -> None:
         """Puts an object on the canvas, in its place or, of about this size, where there is room.
 
-        One that would cover more than a little of the others everywhere is left out.
+        One that finds none is left out.
         """
         if size_log2 is None:
             composite(thing, canvas, thing.top, thing.left)
@@ -164,13 +165,15 @@ class LayoutViews:
             mirrored=rng.random() < self.options.mirrored,
         )
         height, width = posed.alpha_1HW.shape[1:]
+        gap = GAP_PX * SUPERSAMPLING
+        zone_HW = zone_of(posed, gap)
         hidden_h = height * (1 - self.options.visible)
         hidden_w = width * (1 - self.options.visible)
         for _ in range(TRIES):
             top = thing.top + rng.normal(0, self.options.vertical_std) * self.height
             top = float(np.clip(top, -hidden_h, self.height - height + hidden_h))
             left = rng.uniform(-hidden_w, max(self.width - width + hidden_w, -hidden_w + 1))
-            if covered(posed, canvas[2], round(top), round(left)) <= self.options.overlap:
+            if is_free(zone_HW, canvas[2], round(top) - gap, round(left) - gap):
                 composite(posed, canvas, round(top), round(left))
                 return
 

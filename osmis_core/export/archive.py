@@ -38,6 +38,8 @@ class ExportItem:
     Attributes:
         index: position in the set before rejection.
         seed: what it was generated from.
+        candidate: which of the pairs drawn for this index it is, from 0.
+        strangeness: of its objects' shapes, up to 1 plausible; None where that wasn't asked.
         image_HWC: uint8 RGB.
         mask_HW: uint8 class indices; not written where the source has no mask.
         kept: whether it is part of the set.
@@ -50,6 +52,8 @@ class ExportItem:
 
     index: int
     seed: int
+    candidate: int
+    strangeness: float | None
     image_HWC: U8
     mask_HW: U8
     kept: bool
@@ -249,17 +253,23 @@ def _described(item: ExportItem) -> dict[str, Any]:
     return {
         "index": item.index,
         "seed": item.seed,
+        "candidate": item.candidate,
+        "strangeness": _rounded_or_none(item.strangeness),
         "score": _rounded(item.score),
         "distances": {layer: _rounded(value) for layer, value in item.distances.items()},
         "ranks": {layer: _rounded(value) for layer, value in item.ranks.items()},
         "reason": item.reason,
-        "verbatim_share": None if item.verbatim_share is None else _rounded(item.verbatim_share),
+        "verbatim_share": _rounded_or_none(item.verbatim_share),
     }
 
 
 def _rounded(value: float) -> float:
     """Six significant digits: what is left after them differs between machines."""
     return float(f"{value:.6g}")
+
+
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
 
 
 def _class_areas(mask_HW: U8, class_names: Sequence[str]) -> dict[str, float]:

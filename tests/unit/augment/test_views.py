@@ -80,6 +80,23 @@ def test_masks_follow_the_objects_wherever_they_go() -> None:
     assert len(places) > 5
 
 
+def test_what_moves_keeps_a_gap_to_the_others() -> None:
+    """Touching objects in views are learned as one."""
+    image, mask = _scene()
+    options = ViewOptions(rearranged=1.0, removed=0.0, doubled=0.6, zoom_log2=0.0)
+    views = LayoutViews(image, mask, options, seed=0)
+    counts = []
+    for index in range(60):
+        _, seen = views.draw(index)
+        _, apart = connected_components(seen[1].numpy() > 0)
+        grown = F.max_pool2d(seen[1][None, None], 2, 1, 1)[0, 0]
+        _, still_apart = connected_components(grown.numpy() > 0)
+        assert still_apart == apart
+        counts.append(apart)
+    assert max(counts) >= 3
+    assert min(counts) >= 2
+
+
 def test_objects_cut_by_the_border_stay_at_it() -> None:
     image, mask = _scene()
     cut = torch.zeros(HEIGHT, WIDTH)

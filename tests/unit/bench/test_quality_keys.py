@@ -48,6 +48,7 @@ def changed(before: dict[Method, Run], after: dict[Method, Run], name: str) -> s
         ("osmis_core/losses.py", {"ours", "published"}, set(), False),
         ("osmis_core/refinement/part.py", set(), {"ours", "patches", "copy_paste"}, False),
         ("osmis_core/curation.py", set(), {"ours"}, False),
+        ("osmis_core/screening.py", set(), {"ours"}, False),
         ("osmis_core/generation.py", set(), {"ours", "published"}, False),
         ("osmis_core/evaluation/part.py", set(), set(), True),
         ("bench/quality/augmented.py", set(), {"augmented"}, False),

@@ -42,6 +42,8 @@ def make_items(pair: Pair, count: int) -> Iterator[ExportItem]:
         yield ExportItem(
             index=index,
             seed=1000 + index,
+            candidate=index % 3,
+            strangeness=None if index == 0 else 0.25 * index,
             image_HWC=np.roll(pair.image_HWC, index, axis=1),
             mask_HW=np.roll(pair.mask_HW, index, axis=1),
             kept=index % 5 != 4,
@@ -93,6 +95,7 @@ def test_pairs_are_kept_items_in_order(archive):
         for item, line in zip(kept, lines, strict=True):
             assert (line["index"], line["seed"]) == (item.index, item.seed)
             assert line["verbatim_share"] == item.verbatim_share
+            assert (line["candidate"], line["strangeness"]) == (item.candidate, item.strangeness)
             assert line["class_areas"]["background"] == pytest.approx((item.mask_HW == 0).mean())
             with Image.open(io.BytesIO(opened.read(line["file_name"]))) as image:
                 assert image.mode == "RGB"

@@ -90,7 +90,13 @@ def test_a_sets_id_names_everything_that_makes_it() -> None:
     moved = CHECKPOINT.model_copy(update={"key": "jobs/a/copy", "size_bytes": 1})
     same = sample_set_id(JOB.job_id, moved, SampleSetRequest(n=100), ENGINE)
     assert same == base
-    requests = [{"n": 99}, {"reject_fraction": 0.2}, {"seed": 1}, {"refine": False}]
+    requests = [
+        {"n": 99},
+        {"reject_fraction": 0.2},
+        {"seed": 1},
+        {"refine": False},
+        {"screen": False},
+    ]
     engines = [
         {"core_version": "2"},
         {"scoring_network": "other"},
@@ -107,7 +113,7 @@ def test_a_sets_id_names_everything_that_makes_it() -> None:
     for other in engines:
         engine = ENGINE.model_copy(update=other)
         changed.add(sample_set_id(JOB.job_id, CHECKPOINT, SampleSetRequest(), engine))
-    assert len(changed) == 9
+    assert len(changed) == 10
     assert base not in changed
 
 

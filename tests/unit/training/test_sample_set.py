@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from osmis_core.candidates import CANDIDATES
 from osmis_core.data.pair import Pair
 from osmis_core.preview import preview_sheet
 from osmis_core.sample_set import (
@@ -100,6 +101,24 @@ def test_the_same_request_gives_the_same_bytes(
     assert first.summary.sha256 == second.summary.sha256
     assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
     assert other.summary.sha256 != first.summary.sha256
+
+
+def test_samples_are_picked_from_candidates_unless_that_is_left_out(
+    scene: Pair, checkpoint: Path, tmp_path: Path
+) -> None:
+    picked = _make(scene, checkpoint, REQUEST, tmp_path / "1.zip")
+    screening = picked.metrics["screening"]
+    candidates = [item["candidate"] for item in picked.items]
+    assert all(0 <= candidate < CANDIDATES for candidate in candidates)
+    assert 1 <= np.mean(candidates) + 1 <= screening["candidates_drawn"] <= CANDIDATES
+    passed = [s is not None and s <= 1 for s in (item["strangeness"] for item in picked.items)]
+    assert screening["plausible_share"] == pytest.approx(np.mean(passed))
+    plain = _make(scene, checkpoint, replace(REQUEST, screen=False), tmp_path / "2.zip")
+    assert plain.metrics["screening"] is None
+    assert {(item["candidate"], item["strangeness"]) for item in plain.items} == {(0, None)}
+    longer = replace(REQUEST, n=N + 1)
+    more = _make(scene, checkpoint, longer, tmp_path / "3.zip")
+    assert [item["candidate"] for item in more.items[:N]] == candidates
 
 
 def test_without_refinement_a_grey_source_still_gives_grey_images(
