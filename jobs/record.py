@@ -95,7 +95,8 @@ class SampleSetRequest(Frozen):
     refine: bool = Field(default=True, description="Refine to the output size.")
     screen: bool = Field(
         default=True,
-        description="Of several candidates take the first with objects shaped as the source's.",
+        description="Of several candidates take one with objects shaped as the source's, "
+        "and unlike those before.",
     )
 
     @classmethod

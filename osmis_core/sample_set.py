@@ -65,8 +65,8 @@ class SampleSetRequest:
         reject_fraction: share to reject by rank, in [0, 1).
         seed: with an index, all that decides a sample.
         refine: bring samples to the output size with the source's own detail.
-        screen: of several candidates take the first whose objects are shaped as the source's are;
-            where the training was shown views of the source, and has masks.
+        screen: of several candidates take one whose objects are shaped as the source's are, and
+            that is unlike the samples before; where the training was shown views of the source.
         output_h: height to deliver in pixels; the training size's when None.
         output_w: width to deliver in pixels.
         inception_weights: InceptionV3 weights for SIFID; without them another network scores.

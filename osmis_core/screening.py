@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from osmis_core.augment.components import connected_components
-from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
+from osmis_core.augment.views import SMALLEST_OBJECT, SUPERSAMPLING, LayoutViews, ViewOptions
 from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import SizePlan
 from osmis_core.metrics.masks import area_shares
@@ -50,8 +50,9 @@ MARGIN = 0.01
 """Added to distances: next to none is no more than twice as strange as none."""
 PLAUSIBLE_SHARE = 0.95
 """Of the views that pass."""
+AREA_SHARE = 0.96
 AREA_TOLERANCE = 1.25
-"""How far beyond the views' smallest and largest area of a class a mask may go."""
+"""How far beyond the range of so many views' areas of a class a mask may go."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +72,17 @@ class Silhouette:
 
 
 def silhouettes(mask_HW: U8, class_count: int) -> list[Silhouette]:
-    """The objects of a mask: connected components of what is not background.
+    """The objects of a mask: connected components of what is not background, specks left out.
 
     Args:
         mask_HW: class indices below ``class_count``.
         class_count: K, background included.
     """
-    labels_HW, count = connected_components(mask_HW > 0)
-    return [_silhouette(mask_HW, labels_HW == i, class_count) for i in range(1, count + 1)]
+    labels_HW, _ = connected_components(mask_HW > 0)
+    areas = np.bincount(labels_HW.ravel())
+    areas[0] = 0
+    found = np.flatnonzero(areas >= SMALLEST_OBJECT * mask_HW.size)
+    return [_silhouette(mask_HW, labels_HW == i, class_count) for i in found]
 
 
 def _silhouette(mask_HW: U8, object_HW: npt.NDArray[np.bool_], class_count: int) -> Silhouette:
@@ -116,7 +120,8 @@ class ShapeScreen:
         self.class_count = class_count
         self._shape = masks[0].shape
         shares_NK = np.stack([area_shares(mask, class_count) for mask in masks])
-        self._smallest_K, self._largest_K = shares_NK.min(0), shares_NK.max(0)
+        outside = (1 - AREA_SHARE) / 2
+        self._smallest_K, self._largest_K = np.quantile(shares_NK, [outside, 1 - outside], axis=0)
         found = [(i, s) for i, mask in enumerate(masks) for s in silhouettes(mask, class_count)]
         self._mask_M = np.array([i for i, _ in found])
         known = [s for _, s in found]
@@ -156,7 +161,7 @@ class ShapeScreen:
         return max(of_shapes, self._strangeness_of_areas(mask_HW))
 
     def _strangeness_of_areas(self, mask_HW: U8) -> float:
-        """How many times below the smallest or above the largest the furthest class's area is."""
+        """How far the furthest class's area is out of range, as a multiple of what it may be."""
         share_K = area_shares(mask_HW, self.class_count)
         with np.errstate(divide="ignore", invalid="ignore"):
             below_K = np.where(self._smallest_K > 0, self._smallest_K / share_K, 0)

@@ -184,7 +184,8 @@ class SetQuery(BaseModel):
     refine: bool = Field(default=True, description="Refine to the output size.")
     screen: bool = Field(
         default=True,
-        description="Of several candidates take the first with objects shaped as the source's.",
+        description="Of several candidates take one with objects shaped as the source's, "
+        "and unlike those before.",
     )
     items_limit: int = Field(default=100, ge=0, le=1_000, description="Items on this page.")
     items_after: int = Field(

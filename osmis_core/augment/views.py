@@ -34,6 +34,9 @@ from osmis_core.masks import hard_mask
 
 SUPERSAMPLING = 2
 SMALLEST_OBJECT = 5e-4
+FRAGMENT_PX = 8
+"""What is smaller than an object and no further than this from one belongs to it, at
+``SUPERSAMPLING`` times the training size: the spokes of a wheel."""
 GAP_PX = 2
 """Between a moved object and others, at training size: what touches in views is learned as one."""
 TRIES = 40
@@ -91,10 +94,7 @@ class LayoutViews:
         self.height, self.width = image_CHW.shape[1:]
         foreground_HW = mask_KHW[1:].sum(0) > 0
         labels, count = connected_components(foreground_HW.numpy())
-        areas = np.bincount(labels.ravel(), minlength=count + 1)
-        smallest = SMALLEST_OBJECT * labels.size
-        labels_HW = torch.from_numpy(labels)
-        parts = [labels_HW == i for i in range(1, count + 1) if areas[i] >= smallest]
+        parts = _objects(torch.from_numpy(labels), count)
         self.objects = [cut_out(image_CHW, mask_KHW, part_HW) for part_HW in parts]
         hole_HW = grow(foreground_HW, HALO_PX)
         for part_HW in parts:
@@ -192,6 +192,24 @@ class LayoutViews:
         image = F.interpolate(image_CHW[window][None], size=size, mode="bilinear", antialias=True)
         shares = F.interpolate(mask_KHW[window][None], size=size, mode="area")[0]
         return image[0], hard_mask(shares)
+
+
+def _objects(labels_HW: Tensor, count: int) -> list[Tensor]:
+    """Which pixels are each object's: the larger components, with the fragments around them."""
+    areas = torch.bincount(labels_HW.flatten(), minlength=count + 1)
+    is_fragment = areas < SMALLEST_OBJECT * labels_HW.numel()
+    is_fragment[0] = False
+    fragments_HW = torch.where(is_fragment[labels_HW], labels_HW, 0)
+    parts = []
+    for i in range(1, count + 1):
+        if is_fragment[i]:
+            continue
+        part_HW = labels_HW == i
+        near = torch.unique(fragments_HW[grow(part_HW, FRAGMENT_PX)])
+        near_HW = torch.isin(fragments_HW, near[near > 0])
+        fragments_HW = torch.where(near_HW, 0, fragments_HW)
+        parts.append(part_HW | near_HW)
+    return parts
 
 
 def _room_log2(thing: CutOut, copies: int) -> float:

@@ -64,6 +64,15 @@ def test_a_view_is_a_function_of_seed_and_index() -> None:
     assert not torch.equal(first.draw(0)[0], first.draw(1)[0])
 
 
+def test_fragments_belong_to_the_object_beside_them() -> None:
+    image, mask = _scene()
+    for pixel in ((43, 25), (77, 100), (5, 120)):
+        mask[1][pixel] = 1
+        mask[0][pixel] = 0
+    views = LayoutViews(image, mask, ViewOptions(), seed=0)
+    assert [int(thing.alpha_1HW.sum()) for thing in views.objects] == [401, 361]
+
+
 def test_masks_follow_the_objects_wherever_they_go() -> None:
     views = LayoutViews(*_scene(), ViewOptions(rearranged=1.0), seed=0)
     assert len(views.objects) == 2
