@@ -28,8 +28,9 @@ class TrainingConfig:
         steps: planned steps; None until the calibration has turned the time budget into steps.
         budget_seconds: the time budget that ``steps`` comes from, if any.
         batch_size: B.
-        learning_rate: Adam's, of the generator.
-        discriminator_rate: of the discriminator, as a share of it.
+        learning_rate: Adam's, at its height.
+        discriminator_warm_up: steps in which the discriminator's rises from a quarter of it.
+        rate_decay_share: of the planned steps, the last, in which both rates fall.
         betas: Adam's.
         diversity_weight: λ, at an adversarial weight of 1.
         augmentation_probability: p of each differentiable augmentation of both sides.
@@ -55,7 +56,8 @@ class TrainingConfig:
     budget_seconds: float | None = None
     batch_size: int = 5
     learning_rate: float = 2e-4
-    discriminator_rate: float = 1.0
+    discriminator_warm_up: int = 0
+    rate_decay_share: float = 0.0
     betas: tuple[float, float] = (0.5, 0.999)
     diversity_weight: float = 0.5
     augmentation_probability: float = 0.3
@@ -102,7 +104,8 @@ class TrainingConfig:
 
 PROJECTED: dict[str, Any] = {
     "learning_rate": 4e-4,
-    "discriminator_rate": 0.5,
+    "discriminator_warm_up": 400,
+    "rate_decay_share": 0.3,
     "betas": (0.0, 0.99),
     "augmentation_probability": 0.0,
     "geometric_augmentation": False,

@@ -18,7 +18,7 @@ from torch.nn.utils import get_total_norm
 from osmis_core.errors import TrainingError
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.hooks import TrainingWarning
-from osmis_core.training.state import load_state, set_learning_rate, state_tensors
+from osmis_core.training.state import load_state, state_tensors
 from osmis_core.training.step import Networks, StepLosses
 
 SNAPSHOT_STEPS = 50
@@ -36,7 +36,7 @@ class Rollback:
     Attributes:
         step: after which something was no longer finite.
         back_to: the step that training went on from.
-        learning_rate: from there on.
+        learning_rate: from there on, at its height.
     """
 
     step: int
@@ -90,7 +90,7 @@ class Guard:
         self._snapshots: deque[_Snapshot] = deque(maxlen=SNAPSHOTS_KEPT)
         self._keep(step)
         if self.rollbacks:
-            set_learning_rate(networks, self.rollbacks[-1].learning_rate)
+            networks.learning_rate = self.rollbacks[-1].learning_rate
 
     def is_sound(self, losses: StepLosses, step: int, *, surely: bool) -> bool:
         """Whether all is finite after ``step`` steps; a sound state may become a snapshot.
@@ -129,7 +129,7 @@ class Guard:
         self._snapshots = deque([target], maxlen=SNAPSHOTS_KEPT)
         load_state(self._networks, target.tensors)
         rate = self._planned_rate * LEARNING_RATE_FACTOR ** (len(self.rollbacks) + 1)
-        set_learning_rate(self._networks, rate)
+        self._networks.learning_rate = rate
         rollback = Rollback(step=step, back_to=target.step, learning_rate=rate)
         self.rollbacks.append(rollback)
         return rollback

@@ -49,13 +49,3 @@ def load_state(networks: Networks, tensors: Mapping[str, Tensor]) -> None:
             "the checkpoint's networks are laid out otherwise than this version's",
             hint="It was made by another version of OnePair: train anew.",
         ) from error
-
-
-def set_learning_rate(networks: Networks, rate: float) -> None:
-    """Of the generator's optimiser, and its share of the discriminator's, from the next step on."""
-    for optimiser, share in (
-        (networks.adam_generator, 1.0),
-        (networks.adam_discriminator, networks.discriminator_rate),
-    ):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * share

@@ -39,6 +39,8 @@ from osmis_core.training.adam import Adam
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay, update_ema
 from osmis_core.training.fast_paths import Compiled, FastPaths
+from osmis_core.training.look import Onlooker
+from osmis_core.training.rates import learning_rates
 from osmis_core.training.real_pairs import RealPairs, SourcePairs, ViewPairs, source_tensors
 from osmis_core.training.seeds import stream
 
@@ -82,16 +84,18 @@ class Networks:
             network.to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(requires_grad=False)
         self.trainable = [p for p in self.discriminator.parameters() if p.requires_grad]
+        self.learning_rate = config.learning_rate
         self.adam_generator = Adam(
-            self.generator.parameters(), config.learning_rate, config.betas, fused=True
+            self.generator.parameters(), self.learning_rate, config.betas, fused=True
         )
-        self.discriminator_rate = config.discriminator_rate
-        self.adam_discriminator = Adam(
-            self.trainable,
-            config.learning_rate * config.discriminator_rate,
-            config.betas,
-            fused=True,
-        )
+        self.adam_discriminator = Adam(self.trainable, self.learning_rate, config.betas, fused=True)
+
+    def set_rates(self, config: TrainingConfig, step: int) -> None:
+        """Both optimisers' for one step; ``learning_rate`` is their height."""
+        rates = learning_rates(config, step, self.learning_rate)
+        for adam, rate in zip((self.adam_generator, self.adam_discriminator), rates, strict=True):
+            for group in adam.param_groups:
+                group["lr"] = rate
 
 
 class Optimisation:
@@ -151,10 +155,22 @@ class Optimisation:
             seed=config.seed,
         )
 
+    def onlooker(self) -> Onlooker | None:
+        """Who looks at this training's samples; None where it is shown no views to compare with."""
+        if not isinstance(self.real_pairs, ViewPairs):
+            return None
+
+        def perceive(images: list[Tensor]) -> list[Tensor]:
+            with self._autocast():
+                return self.networks.discriminator.perceive(images)
+
+        return Onlooker(perceive, self.real_pairs.views, self.config, self.device)
+
     def run(self, step: int) -> StepLosses:
         """Step number ``step``, from 0; all randomness comes from the seed and the step."""
         rng = stream(self.config.seed, FAKE_STREAM, step)
         nets = self.networks
+        nets.set_rates(self.config, step)
         self.generator_weights.renew()
         self.discriminator_weights.renew()
         with self._autocast():

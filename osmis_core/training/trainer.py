@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from osmis_core.data.pair import Pair
+from osmis_core.training.best import BestKept
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.collapse import CollapseWatch, conclude
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.fast_paths import Compiled, FastPaths
 from osmis_core.training.health import Guard, Rollback
 from osmis_core.training.hooks import Progress, TrainerHooks
+from osmis_core.training.look import Look, Onlooker
 from osmis_core.training.planning import Clock, StepPlanner
 from osmis_core.training.real_pairs import source_tensors
 from osmis_core.training.state import load_state, state_tensors
@@ -141,6 +143,11 @@ class _Run:
         self.collapse = CollapseWatch(
             source_tensors(pair, self.config.size), extra.get("bad_checks", 0)
         )
+        self.best = BestKept(
+            [Look(**values) for values in extra.get("looks", [])],
+            checkpoint.part("best") if checkpoint else None,
+        )
+        self.onlooker: Onlooker | None = None
         self.threads = ThreadChoice(options.threads, on_cpu=device.type == "cpu")
         self.clock = Clock(extra.get("seconds", 0.0), extra.get("warm_up_seconds", 0.0))
         self.planner = StepPlanner(self.clock)
@@ -163,11 +170,27 @@ class _Run:
                 reason = None
                 continue
             self._tell(losses)
+            self._look()
             if reason is None:
                 self.collapse.check(self.optimisation.networks.average, self.config, self.step)
                 if saves:
                     self._save(None)
         return self._end(reason, losses)
+
+    def _look(self) -> None:
+        """At the samples, where it's time to; what no longer improves is given fewer steps."""
+        config = self.config
+        if not self.best.is_time(config, self.step):
+            return
+        self.onlooker = self.onlooker or self.optimisation.onlooker()
+        if self.onlooker is None:
+            return
+        average = self.optimisation.networks.average
+        self.best.add(self.onlooker.look(average, self.step), average)
+        self.config = self.best.shortened(config, self.step)
+        self.optimisation.config = self.config
+        if config.steps is not None and self.config != config:
+            self.hooks.on_warning(self.best.plateau_warning(config.steps, self.config))
 
     def _advance(self) -> StepLosses:
         began = time.monotonic()
@@ -194,6 +217,7 @@ class _Run:
         rollback = self.guard.go_back(self.step)
         self.step = rollback.back_to
         self.collapse.bad_checks = 0
+        self.best.forget_after(self.step)
         self.hooks.on_warning(rollback.warning())
         if self.step > 0 or self.has_checkpoint:
             self._save(None)
@@ -203,6 +227,9 @@ class _Run:
             self._report(losses)
         if reason == "time_budget" and self.config.steps is None:
             self.config = replace(self.config, steps=self.step)  # there was no time for a plan
+        if reason != "asked" and self.best.overtaken():
+            self.optimisation.networks.average.load_state_dict(self.best.tensors)
+            self.hooks.on_warning(self.best.overtaken_warning())
         finding = self.collapse.find(self.optimisation.networks.average, self.config)
         if finding is not None and reason != "asked":
             conclude(finding, self.config, self.step, self.hooks)
@@ -243,8 +270,10 @@ class _Run:
             "threads": torch.get_num_threads(),
             "rollbacks": [asdict(rollback) for rollback in self.guard.rollbacks],
             "bad_checks": self.collapse.bad_checks,
+            "looks": [asdict(look) for look in self.best.looks],
         }
         tensors = state_tensors(self.optimisation.networks)
+        tensors |= {f"best.{name}": value for name, value in self.best.tensors.items()}
         checkpoint = Checkpoint(step=self.step, config=self.config, tensors=tensors, extra=extra)
         self.hooks.save_checkpoint(checkpoint)
         self.has_checkpoint = True

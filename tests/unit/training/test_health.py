@@ -17,7 +17,6 @@ from osmis_core.training import health
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.health import MAX_ROLLBACKS, Guard
-from osmis_core.training.state import set_learning_rate
 from osmis_core.training.step import Optimisation, StepLosses
 from osmis_core.training.trainer import RunOptions, train
 from tests.unit.training.conftest import Recorder
@@ -43,17 +42,15 @@ class Poison:
         real = Optimisation.run
 
         def run(optimisation: Optimisation, step: int) -> StepLosses:
+            losses = real(optimisation, step)
+            nets = optimisation.networks
             rates = {
                 group["lr"]
-                for adam in (
-                    optimisation.networks.adam_generator,
-                    optimisation.networks.adam_discriminator,
-                )
+                for adam in (nets.adam_generator, nets.adam_discriminator)
                 for group in adam.param_groups
             }
             assert len(rates) == 1
             self.ran.append((step, rates.pop()))
-            losses = real(optimisation, step)
             if step + 1 == self.at and (self.always or not self.given):
                 self.given += 1
                 return self._spoil(optimisation, losses)
@@ -242,19 +239,3 @@ def test_a_gpu_is_asked_seldom_and_a_checkpoint_waits_for_its_answer(
     assert guard.is_sound(good, 5, surely=False)
     assert not guard.is_sound(good, 10, surely=False)
     assert guard.is_sound(good, 11, surely=True)
-
-
-def test_the_discriminator_keeps_its_share_of_the_rate(
-    scene: Pair, make_config: MakeConfig
-) -> None:
-    config = make_config("projected", 20)
-    networks = Optimisation(scene, config, torch.device("cpu")).networks
-
-    def rates() -> list[float]:
-        adams = (networks.adam_generator, networks.adam_discriminator)
-        return [group["lr"] for adam in adams for group in adam.param_groups]
-
-    assert config.discriminator_rate < 1
-    assert rates() == [config.learning_rate, config.learning_rate * config.discriminator_rate]
-    set_learning_rate(networks, 1e-4)
-    assert rates() == [1e-4, 1e-4 * config.discriminator_rate]
