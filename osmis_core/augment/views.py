@@ -167,13 +167,14 @@ class LayoutViews:
         height, width = posed.alpha_1HW.shape[1:]
         gap = GAP_PX * SUPERSAMPLING
         zone_HW = zone_of(posed, gap)
+        taken_HW = (canvas[2] > 0.5).numpy()
         hidden_h = height * (1 - self.options.visible)
         hidden_w = width * (1 - self.options.visible)
         for _ in range(TRIES):
             top = thing.top + rng.normal(0, self.options.vertical_std) * self.height
-            top = float(np.clip(top, -hidden_h, self.height - height + hidden_h))
+            top = min(max(top, -hidden_h), self.height - height + hidden_h)
             left = rng.uniform(-hidden_w, max(self.width - width + hidden_w, -hidden_w + 1))
-            if is_free(zone_HW, canvas[2], round(top) - gap, round(left) - gap):
+            if is_free(zone_HW, taken_HW, round(top) - gap, round(left) - gap):
                 composite(posed, canvas, round(top), round(left))
                 return
 
