@@ -26,6 +26,8 @@ COMPARED_PX = 48
 """Longest side at which masks are compared."""
 COMPARED_WITH = 200
 """Samples before, at most: the last ones."""
+DECIMALS = 3
+"""That count: what another machine computes a little otherwise shall be chosen all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def choose(
     plausible: list[int] = []
     for coarse in candidates:
         strangeness = screen.strangeness(coarse.mask_HWK.argmax(2).astype(np.uint8))
+        strangeness = round(strangeness, DECIMALS) if math.isfinite(strangeness) else strangeness
         if strangeness <= 1:
             plausible.append(len(seen))
         seen.append((strangeness, coarse))
@@ -109,4 +112,5 @@ def _layout(coarse: CoarsePair) -> U8:
 def _likeness(coarse: CoarsePair, before: Sequence[U8]) -> float:
     """Largest foreground IoU with one of the masks."""
     own_HW = _layout(coarse)
-    return max((foreground_iou(own_HW, other_HW) for other_HW in before), default=0.0)
+    nearest = max((foreground_iou(own_HW, other_HW) for other_HW in before), default=0.0)
+    return round(nearest, DECIMALS)

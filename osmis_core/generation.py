@@ -36,17 +36,20 @@ class CoarsePair:
 class Sampler:
     """Draws pairs from a checkpoint's averaged generator, σ folded into its weights.
 
+    ``step`` is the step that the generator is of: an earlier one than the training's where its
+    samples were better.
+
     Sample i is a function of (checkpoint, seed, i) alone: the batch it is drawn in is fixed by
     its index, so that n = 100 is the prefix of n = 200 to the last bit.
     """
 
     def __init__(self, checkpoint: Path, device: str = "auto") -> None:
-        loaded = Checkpoint.read(checkpoint, prefixes=("average.",))
+        loaded = Checkpoint.read(checkpoint, prefixes=("average.", "best."))
         self.config: TrainingConfig = loaded.config
-        self.step = loaded.step
+        self.step, weights = loaded.for_samples()
         self.device = choose_device(device)
         self.generator = Generator(self.config.generator)
-        self.generator.load_state_dict(loaded.part("average"))
+        self.generator.load_state_dict(weights)
         fold_spectral_norms(self.generator)
         self.generator.to(self.device).eval()
 

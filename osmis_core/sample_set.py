@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from osmis_core.candidates import draw_samples
+from osmis_core.candidates import Drawn, draw_samples
 from osmis_core.curation import Verdict, curate
 from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import resize_pair
@@ -201,11 +201,7 @@ class _SetMaker:
             raise collapsed(finding, sampler.config, sampler.step)
 
     def _generate(self) -> None:
-        config = self.sampler.config
-        if self.request.screen and config.layout_views and self.pair.has_mask:
-            self.screen = screen_of(self.pair, config.size, config.seed)
-        samples = draw_samples(self.sampler, self.request.seed, self.request.n, self.screen)
-        for i, drawn in zip(self._told("generating"), samples, strict=True):
+        for i, drawn in zip(self._told("generating"), self._drawn(), strict=True):
             self.candidate.append(drawn.candidate)
             self.candidates_drawn.append(drawn.candidates_drawn)
             self.strangeness.append(drawn.strangeness)
@@ -214,6 +210,12 @@ class _SetMaker:
                 image=drawn.coarse.image_HWC.astype(np.float16),
                 mask=drawn.coarse.mask_HWK.astype(np.float16),
             )
+
+    def _drawn(self) -> Iterator[Drawn]:
+        config = self.sampler.config
+        if self.request.screen and config.layout_views and self.pair.has_mask:
+            self.screen = screen_of(self.pair, config.size, config.seed)
+        yield from draw_samples(self.sampler, self.request.seed, self.request.n, self.screen)
 
     def _refine(self) -> None:
         for i, delivered in zip(self._told("refining"), self._at_output_size(), strict=True):

@@ -2,8 +2,8 @@
 
 The latent space is connected, layouts are not: on the way from one to another a generator passes
 through two objects that are one, or one that is going. Drawing such a sample costs milliseconds,
-refining it costs a second, so every sample has candidates, and the first is taken whose objects
-all look like objects of the views that the training was shown, and are neither too much nor too
+refining it costs a second, so every sample has candidates. Plausible are those whose objects all
+look like objects of the views that the training was shown, and are neither too much nor too
 little of the picture (docs/adr/0010).
 
 How far a shape may be from the nearest is asked of the views themselves, size by size: coins of a
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from osmis_core.augment.components import connected_components
+from osmis_core.augment.components import I32, connected_components
 from osmis_core.augment.views import SMALLEST_OBJECT, SUPERSAMPLING, LayoutViews, ViewOptions
 from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import SizePlan
@@ -26,7 +26,6 @@ from osmis_core.metrics.masks import area_shares
 from osmis_core.training.real_pairs import source_tensors
 
 F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 VIEWS = (60, 200)
@@ -78,23 +77,31 @@ def silhouettes(mask_HW: U8, class_count: int) -> list[Silhouette]:
         mask_HW: class indices below ``class_count``.
         class_count: K, background included.
     """
-    labels_HW, _ = connected_components(mask_HW > 0)
-    areas = np.bincount(labels_HW.ravel())
-    areas[0] = 0
-    found = np.flatnonzero(areas >= SMALLEST_OBJECT * mask_HW.size)
-    return [_silhouette(mask_HW, labels_HW == i, class_count) for i in found]
+    labels_HW, count = connected_components(mask_HW > 0)
+    # the pixels of each, found in one pass
+    order = np.argsort(labels_HW.ravel(), kind="stable")
+    ends = np.cumsum(np.bincount(labels_HW.ravel(), minlength=count + 1))
+    found = []
+    for label in range(1, count + 1):
+        pixels = order[ends[label - 1] : ends[label]]
+        if len(pixels) >= SMALLEST_OBJECT * mask_HW.size:
+            y, x = np.divmod(pixels, mask_HW.shape[1])
+            found.append(_silhouette(mask_HW, labels_HW, label, y, x, class_count))
+    return found
 
 
-def _silhouette(mask_HW: U8, object_HW: npt.NDArray[np.bool_], class_count: int) -> Silhouette:
+def _silhouette(
+    mask_HW: U8, labels_HW: I32, label: int, y: I64, x: I64, class_count: int
+) -> Silhouette:
+    """That of the component with this label, whose pixels are in rows y and columns x."""
     height, width = mask_HW.shape
-    y, x = np.nonzero(object_HW)
-    touches = (y[0] == 0, x.min() == 0, y[-1] == height - 1, x.max() == width - 1)
+    touches = (y.min() == 0, x.min() == 0, y.max() == height - 1, x.max() == width - 1)
     points = CELLS * SUPERSAMPLED
     offsets = (2 * np.arange(points) + 1 - points) / points * REACH * np.sqrt(len(y))
     rows, columns = (np.round(axis.mean() + offsets).astype(np.int64) for axis in (y, x))
     window = np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))
     is_inside = np.logical_and.outer(_within(rows, height), _within(columns, width))
-    seen_PP = np.where(object_HW[window] & is_inside, mask_HW[window], 0)
+    seen_PP = np.where((labels_HW[window] == label) & is_inside, mask_HW[window], 0)
     planes = seen_PP == np.arange(1, class_count)[:, None, None]
     blocks = planes.reshape(-1, CELLS, SUPERSAMPLED, CELLS, SUPERSAMPLED)
     return Silhouette(
@@ -112,7 +119,7 @@ class ShapeScreen:
     """Tells how unlike the objects of known masks those of another are.
 
     Args:
-        masks: class indices of plausible masks, all of one shape; some have objects.
+        masks: class indices of plausible masks, all of one shape; at least two have objects.
         class_count: K, background included.
     """
 
@@ -146,7 +153,7 @@ class ShapeScreen:
     def strangeness(self, mask_HW: U8) -> float:
         """Of its strangest object or class area; up to 1 it is as plausible as known masks are.
 
-        Infinite without any object, or without a class that all known masks show.
+        Infinite without any object.
 
         Args:
             mask_HW: class indices, of the known masks' shape.
@@ -161,11 +168,14 @@ class ShapeScreen:
         return max(of_shapes, self._strangeness_of_areas(mask_HW))
 
     def _strangeness_of_areas(self, mask_HW: U8) -> float:
-        """How far the furthest class's area is out of range, as a multiple of what it may be."""
-        share_K = area_shares(mask_HW, self.class_count)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            below_K = np.where(self._smallest_K > 0, self._smallest_K / share_K, 0)
-            above_K = np.where(share_K > 0, share_K / self._largest_K, 0)
+        """How far the furthest class's area is out of range, as a multiple of what it may be.
+
+        A class that is missing counts as half a pixel: which of two masks without it is stranger
+        is then up to the rest.
+        """
+        share_K = np.maximum(area_shares(mask_HW, self.class_count), 0.5 / mask_HW.size)
+        below_K = self._smallest_K / share_K
+        above_K = share_K / np.maximum(self._largest_K, 1 / mask_HW.size)
         return float(max(below_K.max(), above_K.max())) / AREA_TOLERANCE
 
     def _strangest(self, nearest: Iterable[tuple[float, I64, I64]]) -> float:
@@ -213,9 +223,11 @@ def screen_of(pair: Pair, size: SizePlan, seed: int) -> ShapeScreen | None:
     rows = slice(size.top, size.top + size.content_h)
     columns = slice(size.left, size.left + size.content_w)
     masks: list[U8] = []
-    objects = 0
-    while len(masks) < VIEWS[0] or (objects < OBJECTS and len(masks) < VIEWS[1]):
+    counts: list[int] = []
+    while len(masks) < VIEWS[0] or (sum(counts) < OBJECTS and len(masks) < VIEWS[1]):
         _, mask_KHW = views.draw(FIRST_VIEW + len(masks))
         masks.append(mask_KHW[:, rows, columns].argmax(0).numpy().astype(np.uint8))
-        objects += connected_components(masks[-1] > 0)[1]
-    return ShapeScreen(masks, pair.class_count) if objects >= 2 * NEIGHBOURS else None
+        counts.append(len(silhouettes(masks[-1], pair.class_count)))
+    if np.count_nonzero(counts) < 2 * NEIGHBOURS:
+        return None
+    return ShapeScreen(masks, pair.class_count)

@@ -46,6 +46,7 @@ MADE_BY: dict[Method, tuple[str, ...]] = {
     "ours": (
         *(*_SAMPLING, *_REFINEMENT, *_SCORING),
         *(_CORE + f"{name}.py" for name in ("candidates", "curation", "sample_set", "screening")),
+        _CORE + "metrics/masks.py",
     ),
     "published": _SAMPLING,
     "prototype": _PROTOTYPE,

@@ -1,13 +1,15 @@
 """One training, kept as it stands after some minutes and after some more.
 
-A training stops at each snapshot's minute and goes on from its checkpoint, and from the newest one
-after an interruption. It is planned for the last snapshot, so an earlier one is not what a training
-planned for that time would be: its mask phase may not even be over.
+A training is planned for the last snapshot and runs to its planned end, as a job's does. It stops
+at an earlier snapshot's minute and goes on from its checkpoint, and from the newest one after an
+interruption. An earlier snapshot is not what a training planned for that time would be: its mask
+phase may not even be over.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -51,7 +53,8 @@ def train_snapshots(run: Run, pair: Pair, method: Method) -> None:
     for snapshot in run.snapshots:
         if snapshot.checkpoint.exists():
             continue
-        notes = _train_to(60 * snapshot.minutes, pair, config, working)
+        is_last = snapshot.minutes == run.planned
+        notes = _train_to(None if is_last else 60 * snapshot.minutes, pair, config, working)
         notes_path(snapshot).write_text(json.dumps(notes, indent=1) + "\n")
         partial = snapshot.checkpoint.with_suffix(".partial")
         shutil.copyfile(working, partial)
@@ -63,13 +66,16 @@ def notes_path(snapshot: Snapshot) -> Path:
     return snapshot.checkpoint.with_suffix(".json")
 
 
-def _train_to(seconds: float, pair: Pair, config: TrainingConfig, working: Path) -> dict[str, Any]:
-    """Trains on until so many seconds of training are over, all earlier runs included."""
+def _train_to(
+    seconds: float | None, pair: Pair, config: TrainingConfig, working: Path
+) -> dict[str, Any]:
+    """Trains on until so many seconds are over, all earlier runs included, or to the end."""
     resume = working if working.exists() else None
     done_seconds = _read_notes(working)["seconds"] if resume else 0.0
-    hooks = _Hooks(working, seconds - done_seconds)
+    left = math.inf if seconds is None else seconds - done_seconds
+    hooks = _Hooks(working, left)
     trouble = None
-    if done_seconds < seconds:
+    if left > 0:
         try:
             ended = train(pair, config, hooks, resume=resume, options=RunOptions(threads=THREADS))
             trouble = ended.finding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -69,9 +70,14 @@ class BestKept:
         self.looks = [look for look in self.looks if look.step <= step]
 
     def shortened(self, config: TrainingConfig, step: int) -> TrainingConfig:
-        """The config, its plan shortened where there was no progress for long."""
+        """The config, its plan shortened where there was no progress for long.
+
+        Steps that a user has named stand.
+        """
         best = self.best
-        if config.steps is None or best is None or step < PLATEAU_FROM_STEP:
+        if config.steps is None or config.budget_seconds is None or best is None:
+            return config
+        if step < PLATEAU_FROM_STEP:
             return config
         finished = round((1 + FINISH_SHARE) * step)
         if best.step > (1 - PLATEAU_SHARE) * step or finished >= config.steps:
@@ -89,14 +95,27 @@ class BestKept:
             hint="Nothing needs to be done; more time would not make better pairs.",
         )
 
-    def overtaken(self) -> bool:
-        """Whether the last look is clearly worse than the copy."""
-        return self.best is not None and self.best.merit > OVERTAKEN * self.looks[-1].merit
+    @property
+    def samples_from_step(self) -> int | None:
+        """Step of the copy, where the last look was clearly worse: sets are made of it then."""
+        best = self.best
+        if best is None or best.merit <= OVERTAKEN * self.looks[-1].merit:
+            return None
+        return best.step
 
-    def overtaken_warning(self) -> TrainingWarning:
-        """That the copy is what counts."""
+    def for_samples(self, average: Generator) -> Generator:
+        """What sets are made of: this generator, or another with the copy's weights."""
+        if self.samples_from_step is None:
+            return average
+        other = copy.deepcopy(average)
+        other.load_state_dict(self.tensors)
+        return other
+
+    def earlier_state(self) -> TrainingWarning | None:
+        """That sets are made of the copy; None where they are not."""
+        if self.samples_from_step is None or self.best is None:
+            return None
         best, last = self.best, self.looks[-1]
-        assert best is not None, "there is a last look, so there is a best"
         return TrainingWarning(
             code="earlier_state",
             detail=f"Sets are made of the state after step {best.step}: its samples had a "

@@ -19,10 +19,11 @@ from torch import Tensor
 from osmis_core.errors import CheckpointError
 from osmis_core.training.config import TrainingConfig
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Grows whenever a checkpoint's tensors come to mean another network, be their shapes the same.
 
 2: convolutions' weights lie channels last, and their right singular vectors in that order.
+3: the learning rates change over a training; resumed, an older one would go on at others.
 """
 HEADER_KEY = "onepair"
 
@@ -34,9 +35,11 @@ class Checkpoint:
     Attributes:
         step: steps done.
         config: what is trained.
-        tensors: ``generator.…``, ``average.…``, ``discriminator.…`` and both Adams. Until the
-            hook returns they are the training's own.
-        extra: JSON-able: seconds trained, whether training has ended and why, rollbacks.
+        tensors: ``generator.…``, ``average.…``, ``discriminator.…`` and both Adams; ``best.…``,
+            the average when its samples were best. Until the hook returns they are the training's
+            own.
+        extra: JSON-able: seconds trained, whether training has ended and why, rollbacks, looks at
+            samples, and ``samples_from_step`` where ``best.…`` is what sets are made of.
     """
 
     step: int
@@ -98,6 +101,11 @@ class Checkpoint:
                 hint="Resume with the pair that the checkpoint was trained on, and the same "
                 "max_size.",
             )
+
+    def for_samples(self) -> tuple[int, dict[str, Tensor]]:
+        """The averaged generator that sets are made of, and the step it is of."""
+        step = self.extra.get("samples_from_step")
+        return (self.step, self.part("average")) if step is None else (step, self.part("best"))
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under a prefix, without it."""

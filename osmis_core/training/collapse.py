@@ -27,7 +27,7 @@ CHECK_SHARE = 0.05
 """Of the planned steps between two checks, if that is more than ``CHECK_STEPS``."""
 BAD_CHECKS = 3
 LATENT_SEED = 2**62
-"""Samples that neither training nor a user's set is made of, the same in every check."""
+"""Of samples that no training is made of, the same in every check."""
 
 
 class CollapseWatch:

@@ -33,7 +33,8 @@ class TrainingWarning:
     """Something that went otherwise than planned and did not end the training.
 
     Attributes:
-        code: stable, snake_case: ``rolled_back``, or ``undertrained``.
+        code: stable, snake_case: ``rolled_back``, ``undertrained``, ``plateau`` or
+            ``earlier_state``.
         detail: what happened, with its numbers.
         hint: what the user can do about it.
     """

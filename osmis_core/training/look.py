@@ -7,13 +7,14 @@ that it is shown as real: no view is like the others either.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from osmis_core.augment.views import LayoutViews
 from osmis_core.models.generator import Generator, draw_latents
+from osmis_core.training.collapse import LATENT_SEED
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.real_pairs import Perceive
 
@@ -21,8 +22,6 @@ SAMPLES = 24
 VIEWS = 48
 FIRST_VIEW = 2_000_000
 """Views from here on are none that a training or a screen has seen."""
-LATENT_SEED = 2**62
-"""Samples that neither training nor a user's set is made of, the same in every look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +43,8 @@ class Look:
 
     @property
     def merit(self) -> float:
-        """What counts: a tenth of one is worth a tenth of the other, up to a view's distance."""
-        return self.diversity / max(self.distance, 1.0)
-
-
-class Views(Protocol):
-    """Where views come from: ``LayoutViews``."""
-
-    def draw(self, index: int) -> tuple[Tensor, Tensor]:
-        """Image (3, H, W) and mask of a view."""
+        """What counts: a tenth of one is worth a tenth of the other, and no more than views'."""
+        return min(self.diversity, 1.0) / max(self.distance, 1.0)
 
 
 class Onlooker:
@@ -66,7 +58,7 @@ class Onlooker:
     """
 
     def __init__(
-        self, perceive: Perceive, views: Views, config: TrainingConfig, device: torch.device
+        self, perceive: Perceive, views: LayoutViews, config: TrainingConfig, device: torch.device
     ) -> None:
         self._perceive_images = perceive
         self._config = config

@@ -16,7 +16,7 @@ from osmis_core.training.collapse import CollapseWatch, conclude
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.fast_paths import Compiled, FastPaths
 from osmis_core.training.health import Guard, Rollback
-from osmis_core.training.hooks import Progress, TrainerHooks
+from osmis_core.training.hooks import Progress, TrainerHooks, TrainingWarning
 from osmis_core.training.look import Look, Onlooker
 from osmis_core.training.planning import Clock, StepPlanner
 from osmis_core.training.real_pairs import source_tensors
@@ -58,6 +58,7 @@ class TrainResult:
         seconds: training time, earlier runs of a resumed training included.
         finding: what is wrong with the samples; None: nothing. A training that was asked to stop
             may go on and recover; as it stands it is of no use.
+        earlier_state: that sets are made of a state before the last, if so.
     """
 
     step: int
@@ -65,17 +66,23 @@ class TrainResult:
     stopped_because: str
     seconds: float
     finding: str | None = None
+    earlier_state: TrainingWarning | None = None
 
     def conclude(self, hooks: TrainerHooks) -> None:
         """For who will not go on with a training that was asked to stop; others have concluded.
 
-        After too few steps to be judged, a finding is a warning: ``undertrained``.
+        After too few steps to be judged, a finding is a warning: ``undertrained``. Another one
+        says that sets are made of an earlier state: ``earlier_state``.
 
         Raises:
             TrainingError: ``collapsed``.
         """
-        if self.finding is not None and self.stopped_because == "asked":
+        if self.stopped_because != "asked":
+            return
+        if self.finding is not None:
             conclude(self.finding, self.config, self.step, hooks)
+        if self.earlier_state is not None:
+            hooks.on_warning(self.earlier_state)
 
 
 def choose_device(name: str) -> torch.device:
@@ -164,8 +171,8 @@ class _Run:
             is_asked = self.hooks.should_stop()
             reason = self._why_over() or ("asked" if is_asked else None)
             saves = time.monotonic() - self.saved >= self.options.checkpoint_seconds
-            looks = saves or reason is not None or self.collapse.is_time(self.config, self.step)
-            if not self.guard.is_sound(losses, self.step, surely=looks):
+            is_seen = saves or reason is not None or self._is_looked_at()
+            if not self.guard.is_sound(losses, self.step, surely=is_seen):
                 self._go_back()
                 reason = None
                 continue
@@ -176,6 +183,10 @@ class _Run:
                 if saves:
                     self._save(None)
         return self._end(reason, losses)
+
+    def _is_looked_at(self) -> bool:
+        watched = (self.collapse, self.best)
+        return any(watcher.is_time(self.config, self.step) for watcher in watched)
 
     def _look(self) -> None:
         """At the samples, where it's time to; what no longer improves is given fewer steps."""
@@ -227,12 +238,12 @@ class _Run:
             self._report(losses)
         if reason == "time_budget" and self.config.steps is None:
             self.config = replace(self.config, steps=self.step)  # there was no time for a plan
-        if reason != "asked" and self.best.overtaken():
-            self.optimisation.networks.average.load_state_dict(self.best.tensors)
-            self.hooks.on_warning(self.best.overtaken_warning())
-        finding = self.collapse.find(self.optimisation.networks.average, self.config)
+        shown = self.best.for_samples(self.optimisation.networks.average)
+        finding, earlier_state = self.collapse.find(shown, self.config), self.best.earlier_state()
         if finding is not None and reason != "asked":
             conclude(finding, self.config, self.step, self.hooks)
+        if earlier_state is not None and reason != "asked":
+            self.hooks.on_warning(earlier_state)
         self._save(reason)
         return TrainResult(
             step=self.step,
@@ -240,6 +251,7 @@ class _Run:
             stopped_because=reason,
             seconds=self.clock.seconds,
             finding=finding,
+            earlier_state=earlier_state,
         )
 
     def _tell(self, losses: StepLosses) -> None:
@@ -271,6 +283,7 @@ class _Run:
             "rollbacks": [asdict(rollback) for rollback in self.guard.rollbacks],
             "bad_checks": self.collapse.bad_checks,
             "looks": [asdict(look) for look in self.best.looks],
+            "samples_from_step": self.best.samples_from_step,
         }
         tensors = state_tensors(self.optimisation.networks)
         tensors |= {f"best.{name}": value for name, value in self.best.tensors.items()}

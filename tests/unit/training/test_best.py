@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from osmis_core.data.pair import Pair
+from osmis_core.generation import Sampler
 from osmis_core.training import best as best_module
 from osmis_core.training.best import BestKept
 from osmis_core.training.checkpoint import Checkpoint
@@ -67,11 +68,13 @@ def test_what_led_to_a_rollback_was_never_seen() -> None:
 
 
 def test_a_plateau_shortens_the_plan(make_config: MakeConfig) -> None:
-    config = make_config("projected", 20_000)
+    config = replace(make_config("projected", 20_000), budget_seconds=600)
     kept = _seen((3000, 1.0, 0.9), (4000, 1.0, 0.91), (5000, 1.1, 0.9))
     assert kept.shortened(config, 4900) is config
     assert kept.shortened(config, 5000) == replace(config, steps=7500)
     assert kept.shortened(replace(config, steps=7500), 6000).steps == 7500
+    named = replace(config, budget_seconds=None)
+    assert kept.shortened(named, 5000) is named
     warning = kept.plateau_warning(20_000, replace(config, steps=7500))
     assert warning.code == "plateau"
     assert all(said in warning.detail for said in ("step 3000", "step 7500", "20000"))
@@ -108,7 +111,8 @@ def test_a_training_that_does_not_improve_ends_early_and_says_so(
 ) -> None:
     monkeypatch.setattr(best_module, "BETTER", 1e9)
     monkeypatch.setattr(best_module, "OVERTAKEN", 1e9)
-    result = train(scene, make_config("projected", STEPS), recorder, options=OPTIONS)
+    config = replace(make_config("projected", STEPS), budget_seconds=3600)
+    result = train(scene, config, recorder, options=OPTIONS)
     # first seen after step 7 of 20, without progress in 40% of 12 steps, and half of 12 more
     assert (result.step, result.config.steps, result.stopped_because) == (18, 18, "completed")
     assert recorder.warnings[0].code == "plateau"
@@ -116,22 +120,32 @@ def test_a_training_that_does_not_improve_ends_early_and_says_so(
 
 
 @pytest.mark.usefixtures("_often")
+@pytest.mark.parametrize("stop_at", [None, 15])
 def test_sets_are_made_of_the_best_state(
+    stop_at: int | None,
     scene: Pair,
     make_config: MakeConfig,
     recorder: Recorder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(best_module, "PLATEAU_FROM_STEP", 10**6)
+    """Also where the training is finished early, by whoever then concludes it."""
     monkeypatch.setattr(best_module, "BETTER", 1e9)
     monkeypatch.setattr(best_module, "OVERTAKEN", 0.0)
-    train(scene, make_config("projected", STEPS), recorder, options=OPTIONS)
-    (warning,) = (w for w in recorder.warnings if w.code == "earlier_state")
-    assert "step 7:" in warning.detail
+    recorder.stop_at = stop_at
+    result = train(scene, make_config("projected", STEPS), recorder, options=OPTIONS)
+    said = [w.detail for w in recorder.warnings if w.code == "earlier_state"]
+    assert len(said) == (stop_at is None)
+    result.conclude(recorder)
+    (detail,) = (w.detail for w in recorder.warnings if w.code == "earlier_state")
+    assert "after step 7:" in detail
+    sampler = Sampler(recorder.checkpoints[-1], "cpu")
+    assert sampler.step == 7
     checkpoint = Checkpoint.read(recorder.checkpoints[-1])
-    average, best = checkpoint.part("average"), checkpoint.part("best")
-    assert average.keys() == best.keys()
-    assert all(torch.equal(average[name], best[name]) for name in best)
+    step, weights = checkpoint.for_samples()
+    assert (step, checkpoint.step) == (7, stop_at or STEPS)
+    last = checkpoint.part("average")
+    assert weights.keys() == last.keys()
+    assert not all(torch.equal(weights[name], last[name]) for name in weights)
 
 
 @pytest.mark.usefixtures("_often")
