@@ -16,6 +16,7 @@ from osmis_core.refinement import cleaning
 from osmis_core.refinement.batched_search import (
     carry_field,
     complete_matches,
+    continue_to_borders,
     improve_field,
     unpack,
 )
@@ -163,9 +164,10 @@ class BatchedRefiner(Refiner):
         alpha = self.options.completeness * PATCH**2
         field_BHW2 = complete_matches(query_BHWC, source_HWC, alpha, self._values_at_once)
         for _ in range(1, self.options.coarse_iterations):
+            field_BHW2 = continue_to_borders(field_BHW2)
             query_BHWC = reflected(vote_features(field_BHW2, source_HWC, self._vote_weights))
             field_BHW2 = complete_matches(query_BHWC, source_HWC, alpha, self._values_at_once)
-        return field_BHW2
+        return continue_to_borders(field_BHW2)
 
     def _match_level_batch(self, index: int, field_BHW2: Tensor, seeds: list[int]) -> Tensor:
         hw = self._source.levels[index].hw
@@ -186,6 +188,7 @@ class BatchedRefiner(Refiner):
                 seeds=[search_seed(seed, index, iteration) for seed in seeds],
                 values_at_once=self._values_at_once,
             )
+            field_BHW2 = continue_to_borders(field_BHW2)
         return field_BHW2
 
     def _on_device(self, packed: F32) -> Tensor:

@@ -93,6 +93,20 @@ def carry_field(field_BHW2: Tensor, to_hw: tuple[int, int]) -> Tensor:
     return torch.stack(positions, -1)
 
 
+def continue_to_borders(field_BHW2: Tensor) -> Tensor:
+    """As :func:`osmis_core.refinement.field.continue_to_borders`, for a batch."""
+    height, width = field_BHW2.shape[1:3]
+    if min(height, width) <= 2 * RADIUS:
+        return field_BHW2
+    rows, columns = (torch.arange(n, device=field_BHW2.device) for n in (height, width))
+    from_rows = rows.clamp(RADIUS, height - 1 - RADIUS)
+    from_columns = columns.clamp(RADIUS, width - 1 - RADIUS)
+    carried_BHW2 = field_BHW2[:, from_rows[:, None], from_columns]
+    down_BHW = carried_BHW2[..., 0] + (rows - from_rows)[:, None]
+    right_BHW = carried_BHW2[..., 1] + (columns - from_columns)
+    return torch.stack((down_BHW.clamp(0, height - 1), right_BHW.clamp(0, width - 1)), -1)
+
+
 class PatchDistances:
     """Squared distances between the samples' patches and the source's."""
 

@@ -178,6 +178,31 @@ def _improve_band(  # type: ignore[no-untyped-def]
             field[y, x, 1] = best_x
 
 
+def continue_to_borders(field_HW2: I32) -> I32:
+    """Matches near a border are those of the nearest whole patch, carried on.
+
+    A patch that reaches over the border is filled up by reflection, and what is mirrored there
+    meets the border at a right angle: a coin that the border cuts would grow a neck.
+
+    Args:
+        field_HW2: the matches in a source of the same size, shape (H, W, 2).
+
+    Returns:
+        The same inside; all as it was where a side is too short to have an inside.
+    """
+    height, width = field_HW2.shape[:2]
+    if min(height, width) <= 2 * RADIUS:
+        return field_HW2
+    rows, columns = np.arange(height), np.arange(width)
+    from_rows = rows.clip(RADIUS, height - 1 - RADIUS)
+    from_columns = columns.clip(RADIUS, width - 1 - RADIUS)
+    carried = field_HW2[from_rows[:, None], from_columns]
+    carried[..., 0] += (rows - from_rows)[:, None].astype(np.int32)
+    carried[..., 1] += (columns - from_columns).astype(np.int32)
+    kept: I32 = carried.clip(0, np.array((height, width), dtype=np.int32) - 1)
+    return kept
+
+
 def enlarge(bands: RowBands, features: F32, to_hw: tuple[int, int]) -> F32:
     """Features enlarged by linear interpolation, borders reflected anew."""
     groups, padded_h, row = features.shape

@@ -14,7 +14,12 @@ from osmis_core.parallel import RowBands
 from osmis_core.refinement import cleaning
 from osmis_core.refinement.exact import complete_matches
 from osmis_core.refinement.features import F32, PATCH, pack
-from osmis_core.refinement.field import carry_field, enlarge, improve_field
+from osmis_core.refinement.field import (
+    carry_field,
+    continue_to_borders,
+    enlarge,
+    improve_field,
+)
 from osmis_core.refinement.options import RefinementOptions
 from osmis_core.refinement.source import build_pyramid, check_source, level_sizes
 from osmis_core.refinement.vote import gaussian_patch, verbatim_share, vote_features, vote_pair
@@ -153,9 +158,10 @@ class Refiner:
         alpha = self.options.completeness * PATCH**2
         field_HW2 = complete_matches(bands, query, source, alpha)
         for _ in range(1, self.options.coarse_iterations):
+            field_HW2 = continue_to_borders(field_HW2)
             query = vote_features(bands, field_HW2, source, self._vote_weights)
             field_HW2 = complete_matches(bands, query, source, alpha)
-        return field_HW2
+        return continue_to_borders(field_HW2)
 
     def _match_level(self, bands: RowBands, index: int, field_HW2: I32, seed: int) -> I32:
         before, level = self._source.levels[index - 1 : index + 1]
@@ -174,6 +180,7 @@ class Refiner:
                 coherence=self.options.coherence,
                 seed=search_seed(seed, index, iteration),
             )
+            field_HW2 = continue_to_borders(field_HW2)
         return field_HW2
 
     def _query(self, image_HWC: F32, mask_HWK: F32) -> F32:

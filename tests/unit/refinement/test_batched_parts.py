@@ -12,7 +12,13 @@ from osmis_core.refinement import batched_vote as voting
 from osmis_core.refinement import reference, verbatim_share
 from osmis_core.refinement.exact import complete_matches
 from osmis_core.refinement.features import LANES, class_corners, pack, reflect_borders, resize
-from osmis_core.refinement.field import _hash, carry_field, enlarge, improve_field
+from osmis_core.refinement.field import (
+    _hash,
+    carry_field,
+    continue_to_borders,
+    enlarge,
+    improve_field,
+)
 from osmis_core.refinement.vote import gaussian_patch, vote_features, vote_pair
 from tests.unit.refinement.random_arrays import inside, random_features, random_field
 
@@ -203,6 +209,23 @@ def test_carried_fields_are_the_same(rng, to_hw):
     fields = [random_field(rng, 20, 31, 20, 31) for _ in range(2)]
     expected = np.stack([carry_field(field, (20, 31), to_hw) for field in fields])
     np.testing.assert_array_equal(search.carry_field(batch(*fields), to_hw), expected)
+
+
+def test_matches_at_the_borders_are_carried_on_from_inside(rng):
+    field = random_field(rng, 9, 12, 9, 12)
+    carried = continue_to_borders(field)
+    inner = (slice(2, -2), slice(2, -2))
+    np.testing.assert_array_equal(carried[inner], field[inner])
+    expected = np.clip(field[2, 9] + np.array([-2, 1]), 0, [8, 11])
+    np.testing.assert_array_equal(carried[0, 10], expected)
+    assert carried.min() >= 0
+    assert (carried <= [8, 11]).all()
+    batched = search.continue_to_borders(batch(field, field[::-1]))
+    np.testing.assert_array_equal(batched[0].numpy(), carried)
+    np.testing.assert_array_equal(batched[1].numpy(), continue_to_borders(field[::-1]))
+    small = random_field(rng, 4, 12, 4, 12)
+    np.testing.assert_array_equal(continue_to_borders(small), small)
+    np.testing.assert_array_equal(search.continue_to_borders(batch(small))[0].numpy(), small)
 
 
 def test_verbatim_shares_are_the_same(rng):

@@ -61,6 +61,19 @@ def test_a_moved_object_is_rebuilt_with_its_label(scene):
     assert red[1] < 80
 
 
+def test_what_the_border_cuts_grows_no_neck(coins):
+    """The lower border cuts a row of coins in their lower halves, as none is cut in the source."""
+    image, mask = coins
+    height, _ = mask.shape
+    cut = 260
+    moved, moved_mask = (np.concatenate([a[: height - cut][::-1], a[:cut]]) for a in (image, mask))
+    refiner = Refiner(image, mask, 2, (64, 80), mask.shape)
+    refined = refiner.refine(*coarse_of(moved, moved_mask, 2, (64, 80)), seed=0)
+    differs = refined.mask_HW[-8:] != moved_mask[-8:]
+    assert moved_mask[-8:].mean() > 0.5
+    assert differs.mean() < 0.03
+
+
 def test_bytes_depend_on_the_seed_alone(scene):
     image, mask = scene
     coarse = coarse_of(image[:, ::-1], mask[:, ::-1], 3, (24, 32))
