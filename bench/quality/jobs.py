@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
@@ -12,6 +14,8 @@ from bench.quality.make import is_made, make_sets, set_of
 from bench.quality.setup import Effort
 from bench.quality.sheets import draw_sheet
 from osmis_core.training.allocation import keep_freed_memory
+
+PARENT_CHECK_SECONDS = 0.5
 
 
 def run_all(runs: list[Run], effort: Effort, stage: str, processes: int) -> int:
@@ -30,7 +34,13 @@ def run_all(runs: list[Run], effort: Effort, stage: str, processes: int) -> int:
     os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
     failed = 0
     context = get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(
+        processes,
+        mp_context=context,
+        initializer=end_with,
+        initargs=(os.getpid(),),
+        max_tasks_per_child=1,
+    ) as pool:
         waiting = {pool.submit(work, run, effort, stage): run for run in runs}
         for done in as_completed(waiting):
             error = done.exception()
@@ -38,6 +48,21 @@ def run_all(runs: list[Run], effort: Effort, stage: str, processes: int) -> int:
                 failed += 1
                 print(f"{waiting[done].folder.name}: {type(error).__name__}: {error}", flush=True)
     return failed
+
+
+def end_with(parent: int) -> None:
+    """Ends this process soon after its parent has gone, even if that was killed.
+
+    Args:
+        parent: its process id.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def work(run: Run, effort: Effort, stage: str) -> None:
