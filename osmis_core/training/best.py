@@ -26,7 +26,7 @@ PLATEAU_FROM_STEP = 3000
 """Samples can stand still for a while before."""
 FINISH_SHARE = 0.5
 """Of the steps done, that come on top after a plateau: the learning rates fall in them."""
-OVERTAKEN = 1.15
+OVERTAKEN = 1.5
 """Times the last look's merit: an earlier state that is so much better is taken in the end."""
 
 
