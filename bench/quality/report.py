@@ -51,7 +51,8 @@ error over seeds.
   **copy_paste**: the source's objects pasted elsewhere on its filled-in background.
   **augmented**: the source under random flips, scales, rotations and shifts: the reference.
 - **minutes**: of training, on one CPU thread. "3 of 10" is a training planned for 10 minutes, as
-  it stands after 3. The prototype's are of processor time, the others' of the wall clock.
+  it stands after 3. How many **steps** they are good for depends on the machine, and on what else
+  it does. The prototype's are of processor time, the others' of the wall clock.
 - **U-Net mIoU**: a small U-Net trained on the set alone (150 steps, 128 px short side, mean of
   {effort.unet_repeats}), on the real pair under flips, scales, rotations and shifts.
 - **LPIPS diversity**: mean over pairs of samples; {diversity}.

@@ -27,7 +27,13 @@ def _metric(*names: str) -> Read:
     return read
 
 
+def _steps(result: Result) -> float | None:
+    """What the minutes were good for on the machine at hand."""
+    return (result["made"].get("training") or {}).get("steps")
+
+
 COLUMNS: tuple[tuple[str, Read, str], ...] = (
+    ("steps", _steps, "{:.0f}"),
     ("U-Net mIoU ↑", _metric("unet_miou", "mean"), "{:.3f}"),
     ("LPIPS diversity ↑", _metric("lpips_diversity", "mean"), "{:.3f}"),
     ("layout IoU ↓", _metric("layout_iou"), "{:.3f}"),

@@ -15,7 +15,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "minutes": 3.0,
         "planned_minutes": 10.0,
         "measured_at": "2026-01-01T00:00:00+00:00",
-        "made": {"seconds_a_sample": 0.5},
+        "made": {"seconds_a_sample": 0.5, "training": {"steps": 700}},
         "metrics": {
             "unet_miou": {"mean": 0.8},
             "lpips_diversity": {"mean": 0.3},
@@ -39,8 +39,8 @@ def test_a_row_takes_in_all_seeds_of_one_snapshot() -> None:
     short = result(minutes=10.0)
     lines = tables([result(), result(seed=1), short])["coins"]
     assert len(lines) == 4
-    assert lines[2].startswith("| ours | 3 of 10 | 2 | 0.800 ± 0.000 |")
-    assert lines[3].startswith("| ours | 10 | 1 | 0.800 |")
+    assert lines[2].startswith("| ours | 3 of 10 | 2 | 700 ± 0 | 0.800 ± 0.000 |")
+    assert lines[3].startswith("| ours | 10 | 1 | 700 | 0.800 |")
 
 
 def test_a_refused_set_keeps_its_row_and_says_why() -> None:
