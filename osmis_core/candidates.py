@@ -18,10 +18,8 @@ from osmis_core.generation import CoarsePair, Sampler
 from osmis_core.metrics.masks import foreground_iou, shrink_mask
 from osmis_core.screening import ShapeScreen
 
-CANDIDATES = 64
+CANDIDATES = 16
 """Of every sample, at most."""
-ENOUGH = 16
-"""Once so many are drawn, one that is plausible will do."""
 PLAUSIBLE = 8
 """Candidates to choose from; when there are so many, no more are drawn."""
 COMPARED_PX = 48
@@ -75,8 +73,7 @@ def choose(
     """The plausible one whose layout is least like any before; without any, the least strange.
 
     Args:
-        candidates: none is drawn beyond ``PLAUSIBLE`` plausible ones, or beyond the first
-            plausible one and ``ENOUGH`` in all.
+        candidates: none is drawn beyond ``PLAUSIBLE`` plausible ones.
         screen: what is plausible.
         before: masks of at most ``COMPARED_PX``.
 
@@ -91,7 +88,7 @@ def choose(
         if strangeness <= 1:
             plausible.append(len(seen))
         seen.append((strangeness, coarse))
-        if len(plausible) == PLAUSIBLE or (plausible and len(seen) >= ENOUGH):
+        if len(plausible) == PLAUSIBLE:
             break
     if not seen:
         raise ValueError("there is nothing to choose from")

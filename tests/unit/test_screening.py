@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from osmis_core.candidates import ENOUGH, PLAUSIBLE, choose
+from osmis_core.candidates import PLAUSIBLE, choose
 from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import plan_size
 from osmis_core.generation import CoarsePair
@@ -122,14 +122,6 @@ def test_a_plausible_candidate_is_taken_and_no_more_are_drawn_than_are_wanted(
     assert found.strangeness is not None
     assert found.strangeness <= 1
     np.testing.assert_array_equal(found.coarse.mask_HWK.argmax(2), whole[0])
-
-
-def test_where_few_are_plausible_one_is_looked_for_longer(screen: ShapeScreen) -> None:
-    fused, whole = _discs((20, 20, 6), (20, 30, 6)), _discs((20, 20, 6), (40, 60, 6))
-    early = choose(_candidates([whole] + [fused] * 40, []), screen)
-    assert (early.candidate, early.candidates_drawn) == (0, ENOUGH)
-    late = choose(_candidates([fused] * 30 + [whole] * 9, []), screen)
-    assert (late.candidate, late.candidates_drawn) == (30, 31)
 
 
 def test_of_plausible_candidates_the_least_like_those_before_is_taken(screen: ShapeScreen) -> None:
