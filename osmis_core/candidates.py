@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from osmis_core.data.pair import U8
 from osmis_core.generation import CoarsePair, Sampler
 from osmis_core.metrics.masks import foreground_iou, shrink_mask
+from osmis_core.pixels import to_classes
 from osmis_core.screening import ShapeScreen
 
 CANDIDATES = 16
@@ -83,8 +82,7 @@ def choose(
     seen: list[tuple[float, CoarsePair]] = []
     plausible: list[int] = []
     for coarse in candidates:
-        strangeness = screen.strangeness(coarse.mask_HWK.argmax(2).astype(np.uint8))
-        strangeness = round(strangeness, DECIMALS) if math.isfinite(strangeness) else strangeness
+        strangeness = round(screen.strangeness(to_classes(coarse.mask_HWK)), DECIMALS)
         if strangeness <= 1:
             plausible.append(len(seen))
         seen.append((strangeness, coarse))
@@ -106,7 +104,7 @@ def choose(
 
 
 def _layout(coarse: CoarsePair) -> U8:
-    return shrink_mask(coarse.mask_HWK.argmax(2).astype(np.uint8), COMPARED_PX)
+    return shrink_mask(to_classes(coarse.mask_HWK), COMPARED_PX)
 
 
 def _likeness(coarse: CoarsePair, before: Sequence[U8]) -> float:

@@ -121,15 +121,22 @@ class ShapeScreen:
     Args:
         masks: class indices of plausible masks, all of one shape; at least two have objects.
         class_count: K, background included.
+        shown: the objects of each mask, where they are known already.
     """
 
-    def __init__(self, masks: Sequence[U8], class_count: int) -> None:
+    def __init__(
+        self,
+        masks: Sequence[U8],
+        class_count: int,
+        shown: Sequence[list[Silhouette]] | None = None,
+    ) -> None:
         self.class_count = class_count
         self._shape = masks[0].shape
         shares_NK = np.stack([area_shares(mask, class_count) for mask in masks])
         outside = (1 - AREA_SHARE) / 2
         self._smallest_K, self._largest_K = np.quantile(shares_NK, [outside, 1 - outside], axis=0)
-        found = [(i, s) for i, mask in enumerate(masks) for s in silhouettes(mask, class_count)]
+        shown = shown or [silhouettes(mask, class_count) for mask in masks]
+        found = [(i, s) for i, objects in enumerate(shown) for s in objects]
         self._mask_M = np.array([i for i, _ in found])
         known = [s for _, s in found]
         self._sides_M = np.array([s.sides for s in known])
@@ -223,11 +230,11 @@ def screen_of(pair: Pair, size: SizePlan, seed: int) -> ShapeScreen | None:
     rows = slice(size.top, size.top + size.content_h)
     columns = slice(size.left, size.left + size.content_w)
     masks: list[U8] = []
-    counts: list[int] = []
-    while len(masks) < VIEWS[0] or (sum(counts) < OBJECTS and len(masks) < VIEWS[1]):
+    shown: list[list[Silhouette]] = []
+    while len(masks) < VIEWS[0] or (sum(map(len, shown)) < OBJECTS and len(masks) < VIEWS[1]):
         _, mask_KHW = views.draw(FIRST_VIEW + len(masks))
         masks.append(mask_KHW[:, rows, columns].argmax(0).numpy().astype(np.uint8))
-        counts.append(len(silhouettes(masks[-1], pair.class_count)))
-    if np.count_nonzero(counts) < 2 * NEIGHBOURS:
+        shown.append(silhouettes(masks[-1], pair.class_count))
+    if sum(map(bool, shown)) < 2 * NEIGHBOURS:
         return None
-    return ShapeScreen(masks, pair.class_count)
+    return ShapeScreen(masks, pair.class_count, shown)
