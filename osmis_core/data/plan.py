@@ -68,6 +68,8 @@ class TrainingPlan:
         method: which discriminator is trained.
         preset: the preset it came from.
         size: training size and blocks.
+        coarser: the preset's own size, trained at instead where a time budget turns out to leave
+            too few steps at ``size``; None: ``size`` stands.
         output_h: height of the delivered images in pixels.
         output_w: width of the delivered images in pixels.
         iterations: planned steps; None where the time budget decides.
@@ -88,6 +90,7 @@ class TrainingPlan:
     training_seconds: float | None
     estimated_seconds: float
     seed: int
+    coarser: SizePlan | None = None
     mask_supervision: MaskSupervisionName = "mca"
     low_level_blocks: int | None = None
     notices: tuple[Notice, ...] = ()
@@ -99,8 +102,10 @@ class TrainingPlan:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingPlan:
         """The inverse of ``to_dict``."""
+        coarser = values.get("coarser")
         nested = {
             "size": SizePlan.from_dict(values["size"]),
+            "coarser": coarser and SizePlan.from_dict(coarser),
             "notices": tuple(Notice(**notice) for notice in values["notices"]),
         }
         return cls(**{**values, **nested})
@@ -130,7 +135,7 @@ def plan_training(
     preset = PRESETS[options.preset]
     method = options.method or preset.method
     check_supervision(pair, options.mask_supervision, method)
-    size = _choose_size(pair, options, method, has_gpu=has_gpu)
+    size, coarser = _choose_size(pair, options, method, has_gpu=has_gpu)
     check_low_level_blocks(options.low_level_blocks, method, size)
     notices = _size_notices(options, size)
     (output_h, output_w), output_notices = _output_size(
@@ -148,6 +153,7 @@ def plan_training(
         method=method,
         preset=options.preset,
         size=size,
+        coarser=coarser,
         output_h=output_h,
         output_w=output_w,
         iterations=iterations,
@@ -178,26 +184,33 @@ def estimate_seconds(plan: TrainingPlan, *, has_gpu: bool) -> float:
 
 def _choose_size(
     pair: Pair, options: TrainingOptions, method: Method, *, has_gpu: bool
-) -> SizePlan:
-    """The preset's size, or a larger one for small objects where there are steps to learn it."""
+) -> tuple[SizePlan, SizePlan | None]:
+    """The preset's size, or a larger one for small objects where there are steps to learn it.
+
+    With what to fall back to where the number of steps is an estimate.
+    """
     preset = PRESETS[options.preset]
     longest_px = options.max_size or preset.longest_px
     size = plan_size(pair.height, pair.width, longest_px=longest_px, shorter_px=preset.shorter_px)
     if method == "osmis" or preset.shorter_px is None or preset.finest_shorter_px is None:
-        return size
+        return size, None
     foreground_px = int(((pair.mask_HW > 0) & (pair.mask_HW != IGNORE)).sum())
     if foreground_px == 0:
-        return size
+        return size, None
     wanted_px = round(math.sqrt(FOREGROUND_PX / foreground_px) * min(pair.height, pair.width))
     if wanted_px <= preset.shorter_px:
-        return size
+        return size, None
     finer_px = min(wanted_px, preset.finest_shorter_px)
     finer = plan_size(pair.height, pair.width, longest_px=longest_px, shorter_px=finer_px)
     steps, budget_seconds = _length(options)
+    coarser = None
     if steps is None and budget_seconds is not None:
         train_px = finer.train_h * finer.train_w
         steps = int(budget_seconds / step_seconds(method, train_px, has_gpu=has_gpu))
-    return finer if steps is not None and steps >= FINER_FROM_STEPS else size
+        coarser = size
+    if steps is None or steps < FINER_FROM_STEPS or finer == size:
+        return size, None
+    return finer, coarser
 
 
 def _check_options(options: TrainingOptions) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,8 @@ class Checkpoint:
             CheckpointError: of another number of classes, or another size.
         """
         here, there = _shape_of_pair(self.config), _shape_of_pair(config)
+        if config.coarser is not None and self.config.size == config.coarser:
+            there = _shape_of_pair(replace(config, size=config.coarser))
         if here != there:
             raise CheckpointError(
                 f"the checkpoint does not fit this pair: it is of {here}, the pair of {there}",

@@ -21,6 +21,8 @@ class TrainingConfig:
     Attributes:
         method: which discriminator: on frozen features, or as published.
         size: training size and blocks.
+        coarser: trained at instead where the calibration finds too few steps for ``size``; None
+            where that is decided.
         class_count: K, background included; 1: images alone.
         mask_supervision: what the discriminator does with masks.
         low_level_blocks: of the published discriminator; the size plan's if None.
@@ -49,6 +51,7 @@ class TrainingConfig:
     method: Method
     size: SizePlan
     class_count: int
+    coarser: SizePlan | None = None
     mask_supervision: MaskSupervisionName = "mca"
     low_level_blocks: int | None = None
     seed: int = 0
@@ -99,7 +102,9 @@ class TrainingConfig:
         known = {f.name for f in fields(cls)}
         plain = {k: v for k, v in values.items() if k in known}
         size = SizePlan.from_dict(plain.pop("size"))
-        return cls(**{**plain, "size": size, "betas": tuple(plain["betas"])})
+        coarser = plain.pop("coarser", None)
+        nested = {"size": size, "coarser": coarser and SizePlan.from_dict(coarser)}
+        return cls(**{**plain, **nested, "betas": tuple(plain["betas"])})
 
 
 PROJECTED: dict[str, Any] = {
@@ -125,6 +130,7 @@ def config_from_plan(pair: Pair, plan: TrainingPlan, **overrides: Any) -> Traini
         **{
             "method": plan.method,
             "size": plan.size,
+            "coarser": plan.coarser,
             "class_count": pair.class_count,
             "mask_supervision": plan.mask_supervision,
             "low_level_blocks": plan.low_level_blocks,

@@ -33,8 +33,8 @@ class TrainingWarning:
     """Something that went otherwise than planned and did not end the training.
 
     Attributes:
-        code: stable, snake_case: ``rolled_back``, ``undertrained``, ``plateau`` or
-            ``earlier_state``.
+        code: stable, snake_case: ``rolled_back``, ``undertrained``, ``plateau``,
+            ``earlier_state`` or ``coarser_size``.
         detail: what happened, with its numbers.
         hint: what the user can do about it.
     """

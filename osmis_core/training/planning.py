@@ -14,6 +14,8 @@ CALIBRATION_SHARE = 0.25
 """Of the budget: where steps are slow, the plan is made from as many as fit in here."""
 RECENT_STEPS = 10
 REPLAN_STEPS = 50
+FINER_WORTH_STEPS = 1500
+"""With fewer planned steps a size that was raised for small objects is not worth it (ADR 9)."""
 OVERRUN = 1.25
 """A training stops at this multiple of its time budget, should the machine have slowed down."""
 
@@ -48,6 +50,13 @@ class Clock:
     def spent_seconds(self) -> float:
         """What counts against the budget."""
         return self.seconds - self.warm_up_seconds
+
+
+def is_too_fine(config: TrainingConfig) -> bool:
+    """Whether the plan leaves too few steps for the size, and there is a coarser one."""
+    return (
+        config.coarser is not None and config.steps is not None and config.steps < FINER_WORTH_STEPS
+    )
 
 
 class StepPlanner:

@@ -18,7 +18,7 @@ from osmis_core.training.fast_paths import Compiled, FastPaths
 from osmis_core.training.health import Guard, Rollback
 from osmis_core.training.hooks import Progress, TrainerHooks, TrainingWarning
 from osmis_core.training.look import Look, Onlooker
-from osmis_core.training.planning import Clock, StepPlanner
+from osmis_core.training.planning import Clock, StepPlanner, is_too_fine
 from osmis_core.training.real_pairs import source_tensors
 from osmis_core.training.state import load_state, state_tensors
 from osmis_core.training.step import Optimisation, StepLosses
@@ -114,7 +114,15 @@ def train(
         TrainingError: ``diverged``, numbers that are not finite came back after every rollback;
             ``collapsed``, it makes nothing of use.
     """
-    return _Run(pair, config, hooks, options or RunOptions(), resume).until_done()
+    run = _Run(pair, config, hooks, options or RunOptions(), resume)
+    result = run.until_done()
+    if result is None:
+        clock, config = run.clock, run.coarser_config()
+        del run  # and its networks
+        run = _Run(pair, config, hooks, options or RunOptions(), None, clock)
+        result = run.until_done()
+    assert result is not None, "there is one coarser size"
+    return result
 
 
 class _Run:
@@ -127,6 +135,7 @@ class _Run:
         hooks: TrainerHooks,
         options: RunOptions,
         resume: Path | None,
+        clock: Clock | None = None,
     ) -> None:
         self.hooks, self.options = hooks, options
         device = choose_device(options.device)
@@ -156,21 +165,25 @@ class _Run:
         )
         self.onlooker: Onlooker | None = None
         self.threads = ThreadChoice(options.threads, on_cpu=device.type == "cpu")
-        self.clock = Clock(extra.get("seconds", 0.0), extra.get("warm_up_seconds", 0.0))
+        before = (clock.seconds, clock.warm_up_seconds) if clock else _seconds_of(extra)
+        self.clock = Clock(*before)
         self.planner = StepPlanner(self.clock)
         self.reported = self.saved = time.monotonic()
         self.reported_step = self.step
         self.has_checkpoint = checkpoint is not None
 
-    def until_done(self) -> TrainResult:
+    def until_done(self) -> TrainResult | None:
+        """Runs to the end; None where it's to be run at the coarser size instead."""
         for rollback in self.guard.rollbacks:
             self.hooks.on_warning(rollback.warning())
         reason, losses = self._why_over(), None
         while reason is None:
             losses = self._advance()
+            if is_too_fine(self.config):
+                return None
             is_asked = self.hooks.should_stop()
             reason = self._why_over() or ("asked" if is_asked else None)
-            saves = time.monotonic() - self.saved >= self.options.checkpoint_seconds
+            saves = self._is_time_to_save()
             is_seen = saves or reason is not None or self._is_looked_at()
             if not self.guard.is_sound(losses, self.step, surely=is_seen):
                 self._go_back()
@@ -183,6 +196,27 @@ class _Run:
                 if saves:
                     self._save(None)
         return self._end(reason, losses)
+
+    def coarser_config(self) -> TrainingConfig:
+        """To start over with; tells why."""
+        size, coarser = self.config.size, self.config.coarser
+        assert coarser is not None
+        self.hooks.on_warning(
+            TrainingWarning(
+                code="coarser_size",
+                detail=f"This machine makes {self.config.steps} steps in the time given at "
+                f"{size.train_w}×{size.train_h} px, too few for small objects; training at "
+                f"{coarser.train_w}×{coarser.train_h} px.",
+                hint="Give it more time (max_runtime_seconds) for more detail.",
+            )
+        )
+        return replace(self.config, size=coarser, coarser=None, steps=None)
+
+    def _is_time_to_save(self) -> bool:
+        """Not before it's certain which size is trained at: checkpoints of both would mix."""
+        if self.config.coarser is not None:
+            return False
+        return time.monotonic() - self.saved >= self.options.checkpoint_seconds
 
     def _is_looked_at(self) -> bool:
         watched = (self.collapse, self.best)
@@ -212,6 +246,8 @@ class _Run:
         self.config = self.planner.after_step(
             self.config, self.step, seconds, settled=self.threads.settled
         )
+        if self.config.steps is not None and not is_too_fine(self.config):
+            self.config = replace(self.config, coarser=None)
         self.optimisation.config = self.config
         return losses
 
@@ -291,3 +327,8 @@ class _Run:
         self.hooks.save_checkpoint(checkpoint)
         self.has_checkpoint = True
         self.saved = time.monotonic()
+
+
+def _seconds_of(extra: dict[str, Any]) -> tuple[float, float]:
+    """Of a checkpoint's training: all, and those of its warm-ups."""
+    return extra.get("seconds", 0.0), extra.get("warm_up_seconds", 0.0)

@@ -76,6 +76,17 @@ def test_but_only_where_there_are_steps_enough(options, has_gpu, content_h):
     assert plan.size.content_h == pytest.approx(content_h, abs=4)
 
 
+@pytest.mark.parametrize(
+    ("options", "share", "content_h"),
+    [({}, 0.02, 64), ({}, 0.5, None), ({"iterations": 2000}, 0.02, None)],
+)
+def test_a_raised_size_can_be_taken_back_where_steps_are_estimated(options, share, content_h):
+    pair = with_object(500, 750, share)
+    plan = plan_training(pair, TrainingOptions(**options), has_gpu=False)
+    assert (plan.coarser and plan.coarser.content_h) == content_h
+    assert TrainingPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
 def test_ignored_pixels_are_no_objects():
     options = TrainingOptions()
     few = plan_training(with_object(500, 750, 0.02), options, has_gpu=False)

@@ -13,9 +13,10 @@ from safetensors import safe_open
 
 from osmis_core.data.pair import Pair
 from osmis_core.data.plan import TrainingOptions, plan_training
+from osmis_core.data.size_plan import plan_size
 from osmis_core.errors import CheckpointError, TrainingError
 from osmis_core.generation import Sampler
-from osmis_core.training import checkpoint
+from osmis_core.training import checkpoint, planning
 from osmis_core.training.checkpoint import SCHEMA_VERSION, Checkpoint
 from osmis_core.training.config import TrainingConfig, config_from_plan
 from osmis_core.training.ema import ema_decay
@@ -64,6 +65,52 @@ def test_a_time_budget_becomes_planned_steps(
     stored = Checkpoint.read(recorder.checkpoints[-1]).config
     assert stored == result.config
     assert stored.mask_sampling_steps == round(0.3 * result.config.steps)
+
+
+@pytest.fixture
+def too_fine(scene: Pair, make_config: MakeConfig) -> TrainingConfig:
+    """Of a training whose minutes are too few for its size."""
+    config = make_config("projected", 1, coarser=plan_size(48, 64, longest_px=32))
+    return replace(config, steps=None, budget_seconds=4.0)
+
+
+def test_where_steps_turn_out_slow_a_coarser_size_is_trained_at(
+    scene: Pair, too_fine: TrainingConfig, recorder: Any
+) -> None:
+    result = train(scene, too_fine, recorder, options=OFTEN)
+    (warning,) = [w for w in recorder.warnings if w.code == "coarser_size"]
+    for size in (too_fine.size, too_fine.coarser):
+        assert size is not None
+        assert f"{size.train_w}×{size.train_h}" in warning.detail
+    stored = [Checkpoint.read(path, prefixes=()).config for path in recorder.checkpoints]
+    assert {config.size for config in stored} == {too_fine.coarser}
+    assert result.config.size == too_fine.coarser
+    # what was tried is taken off the budget; warm-ups are not
+    assert 4.0 * 0.9 < result.seconds < 4.0 * 1.25 + 10
+
+
+def test_a_training_at_the_coarser_size_goes_on_at_it(
+    scene: Pair, too_fine: TrainingConfig, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "FINER_WORTH_STEPS", 10**6)
+    config = replace(too_fine, budget_seconds=100.0)
+    recorder.stop_at = planning.CALIBRATION_STEPS + 5
+    stopped = train(scene, config, recorder, options=OFTEN)
+    recorder.stop_at = recorder.asked + 3
+    result = train(scene, config, recorder, resume=recorder.checkpoints[-1], options=OFTEN)
+    assert result.config.size == config.coarser
+    assert result.step == stopped.step + 3
+    assert [w.code for w in recorder.warnings if w.code == "coarser_size"] == ["coarser_size"]
+
+
+def test_where_there_are_steps_enough_the_size_stands(
+    scene: Pair, too_fine: TrainingConfig, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "FINER_WORTH_STEPS", 1)
+    result = train(scene, too_fine, recorder, options=OFTEN)
+    assert result.config.size == too_fine.size
+    assert result.config.coarser is None
+    assert "coarser_size" not in {w.code for w in recorder.warnings}
 
 
 def test_a_checkpoint_is_one_file_without_pickle(
