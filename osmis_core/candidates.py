@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from osmis_core.data.pair import U8
 from osmis_core.generation import CoarsePair, Sampler
@@ -17,90 +18,112 @@ from osmis_core.metrics.masks import foreground_iou, shrink_mask
 from osmis_core.pixels import to_classes
 from osmis_core.screening import ShapeScreen
 
-CANDIDATES = 16
+CANDIDATES = 96
 """Of every sample, at most."""
+USUAL_CANDIDATES = 16
+"""No more are drawn where one of them is plausible."""
 PLAUSIBLE = 8
 """Candidates to choose from; when there are so many, no more are drawn."""
 COMPARED_PX = 48
 """Longest side at which masks are compared."""
 COMPARED_WITH = 200
 """Samples before, at most: the last ones."""
+LEAST_STRANGE_SHARE = 0.25
+"""Of the candidates to choose from where none is plausible."""
+TRIES = 3
+"""Samples in a row without a plausible candidate, after which only the usual number is drawn."""
 DECIMALS = 3
 """That count: what another machine computes a little otherwise shall be chosen all the same."""
+TOLERANCE = 10.0**-DECIMALS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A sample as it was drawn.
+class Choice:
+    """Which of its candidates a sample is.
 
     Attributes:
-        coarse: the pair.
         candidate: which of the sample's candidates it is, from 0.
         candidates_drawn: how many of them were looked at.
         strangeness: of its objects, up to 1 plausible; None where there was no screen, or where it
             shows no object.
     """
 
-    coarse: CoarsePair
     candidate: int = 0
     candidates_drawn: int = 1
     strangeness: float | None = None
 
+    @property
+    def is_plausible(self) -> bool:
+        """Whether a screen has passed it."""
+        return self.strangeness is not None and self.strangeness <= 1
+
 
 def draw_samples(
     sampler: Sampler, seed: int, n: int, screen: ShapeScreen | None = None
-) -> Iterator[Drawn]:
+) -> Iterator[tuple[CoarsePair, Choice]]:
     """Samples 0 … n − 1 of a seed; the same ones begin any longer set.
 
     With a screen the candidates of sample i are what the sampler draws as i · C … i · C + C − 1.
     """
     if screen is None:
         for coarse in sampler.sample(seed, range(n)):
-            yield Drawn(coarse=coarse)
+            yield coarse, Choice()
         return
     before: deque[U8] = deque(maxlen=COMPARED_WITH)
+    failed = 0
     for i in range(n):
-        candidates = sampler.sample(seed, range(i * CANDIDATES, (i + 1) * CANDIDATES))
-        drawn = choose(candidates, screen, before)
-        before.append(_layout(drawn.coarse))
-        yield drawn
+        count = CANDIDATES if failed < TRIES else USUAL_CANDIDATES
+        candidates = sampler.sample(seed, range(i * CANDIDATES, i * CANDIDATES + count))
+        coarse, choice = choose(candidates, screen, before)
+        failed = 0 if choice.is_plausible else failed + 1
+        before.append(_layout(coarse))
+        yield coarse, choice
 
 
 def choose(
     candidates: Iterable[CoarsePair], screen: ShapeScreen, before: Sequence[U8] = ()
-) -> Drawn:
-    """The plausible one whose layout is least like any before; without any, the least strange.
+) -> tuple[CoarsePair, Choice]:
+    """The plausible one whose layout is least like any before.
+
+    Without any, the one of the least strange whose layout is.
 
     Args:
-        candidates: none is drawn beyond ``PLAUSIBLE`` plausible ones.
+        candidates: none is drawn beyond ``PLAUSIBLE`` plausible ones, or beyond
+            ``USUAL_CANDIDATES`` if any is.
         screen: what is plausible.
         before: masks of at most ``COMPARED_PX``.
 
     Raises:
         ValueError: no candidates.
     """
-    seen: list[tuple[float, CoarsePair]] = []
-    plausible: list[int] = []
-    for coarse in candidates:
-        strangeness = round(screen.strangeness(to_classes(coarse.mask_HWK)), DECIMALS)
-        if strangeness <= 1:
-            plausible.append(len(seen))
-        seen.append((strangeness, coarse))
-        if len(plausible) == PLAUSIBLE:
+    judged: list[_Judged] = []
+    plausible: list[_Judged] = []
+    for number, coarse in enumerate(candidates):
+        enough = 1.0 if plausible else math.inf
+        strangeness = screen.strangeness(to_classes(coarse.mask_HWK), enough=enough + TOLERANCE)
+        judged.append(_Judged(round(strangeness, DECIMALS), number, coarse))
+        if judged[-1].strangeness <= 1:
+            plausible.append(judged[-1])
+        if plausible and (len(plausible) == PLAUSIBLE or len(judged) >= USUAL_CANDIDATES):
             break
-    if not seen:
+    if not judged:
         raise ValueError("there is nothing to choose from")
-    if plausible:
-        number = min(plausible, key=lambda i: _likeness(seen[i][1], before))
-    else:
-        number = min(range(len(seen)), key=lambda i: seen[i][0])
-    strangeness, coarse = seen[number]
-    return Drawn(
-        coarse=coarse,
-        candidate=number,
-        candidates_drawn=len(seen),
-        strangeness=strangeness if math.isfinite(strangeness) else None,
+    least_strange = sorted(judged)[: math.ceil(LEAST_STRANGE_SHARE * len(judged))]
+    chosen = min(plausible or least_strange, key=lambda each: _likeness(each.coarse, before))
+    choice = Choice(
+        candidate=chosen.number,
+        candidates_drawn=len(judged),
+        strangeness=chosen.strangeness if math.isfinite(chosen.strangeness) else None,
     )
+    return chosen.coarse, choice
+
+
+class _Judged(NamedTuple):
+    """Sorted by strangeness, then by number, which no two share."""
+
+    strangeness: float
+    number: int
+    coarse: CoarsePair
 
 
 def _layout(coarse: CoarsePair) -> U8:

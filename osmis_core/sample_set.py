@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from osmis_core.candidates import Drawn, draw_samples
+from osmis_core.candidates import Choice, draw_samples
 from osmis_core.curation import Verdict, curate
 from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import resize_pair
@@ -153,9 +153,7 @@ class _SetMaker:
         self.coarse_hw = (size.content_h, size.content_w)
         self.output_hw = (request.output_h or size.content_h, request.output_w or size.content_w)
         self.screen: ShapeScreen | None = None
-        self.candidate: list[int] = []
-        self.candidates_drawn: list[int] = []
-        self.strangeness: list[float | None] = []
+        self.choices: list[Choice] = []
         self.verbatim: list[float | None] = [None] * request.n
         self.scoring_name = ""
         self.layer_names: tuple[str, ...] = ()
@@ -201,17 +199,15 @@ class _SetMaker:
             raise collapsed(finding, sampler.config, sampler.step)
 
     def _generate(self) -> None:
-        for i, drawn in zip(self._told("generating"), self._drawn(), strict=True):
-            self.candidate.append(drawn.candidate)
-            self.candidates_drawn.append(drawn.candidates_drawn)
-            self.strangeness.append(drawn.strangeness)
+        for i, (coarse, choice) in zip(self._told("generating"), self._drawn(), strict=True):
+            self.choices.append(choice)
             np.savez(
                 self.folder / f"coarse-{i:06d}.npz",
-                image=drawn.coarse.image_HWC.astype(np.float16),
-                mask=drawn.coarse.mask_HWK.astype(np.float16),
+                image=coarse.image_HWC.astype(np.float16),
+                mask=coarse.mask_HWK.astype(np.float16),
             )
 
-    def _drawn(self) -> Iterator[Drawn]:
+    def _drawn(self) -> Iterator[tuple[CoarsePair, Choice]]:
         config = self.sampler.config
         if self.request.screen and config.layout_views and self.pair.has_mask:
             self.screen = screen_of(self.pair, config.size, config.seed)
@@ -283,8 +279,8 @@ class _SetMaker:
         return {
             "index": i,
             "seed": self.request.seed,
-            "candidate": self.candidate[i],
-            "strangeness": self.strangeness[i],
+            "candidate": self.choices[i].candidate,
+            "strangeness": self.choices[i].strangeness,
             "kept": verdict.kept,
             "score": verdict.score,
             "distances": dict(zip(names, map(float, distances_L), strict=True)),
@@ -309,10 +305,9 @@ class _SetMaker:
 
     def _screening(self) -> dict[str, Any]:
         """What the screening came to: candidates drawn for a sample, and samples that passed."""
-        passed = [s is not None and s <= 1 for s in self.strangeness]
         return {
-            "candidates_drawn": float(np.mean(self.candidates_drawn)),
-            "plausible_share": float(np.mean(passed)),
+            "candidates_drawn": float(np.mean([c.candidates_drawn for c in self.choices])),
+            "plausible_share": float(np.mean([c.is_plausible for c in self.choices])),
         }
 
     def _layout_metrics(self, kept: list[int]) -> dict[str, Any]:

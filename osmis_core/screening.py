@@ -4,28 +4,28 @@ The latent space is connected, layouts are not: on the way from one to another a
 through two objects that are one, or one that is going. Drawing such a sample costs milliseconds,
 refining it costs a second, so every sample has candidates. Plausible are those whose objects all
 look like objects of the views that the training was shown, and are neither too much nor too
-little of the picture (docs/adr/0010).
+little of the picture, with no more specks beside them than views have (docs/adr/0010).
 
 How far a shape may be from the nearest is asked of the views themselves, size by size: coins of a
-few pixels differ more from one another than large ones do.
+few pixels differ more from one another than large ones do. What the frame cuts off is compared
+with what it cuts off in views, and with whole objects of views that are cut off in the same way:
+views alone show too few of them to tell half a disc from two discs that are one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from osmis_core.augment.components import I32, connected_components
-from osmis_core.augment.views import SMALLEST_OBJECT, SUPERSAMPLING, LayoutViews, ViewOptions
+from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
 from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import SizePlan
 from osmis_core.metrics.masks import area_shares
+from osmis_core.silhouettes import Silhouette, cut_silhouettes, silhouettes
 from osmis_core.training.real_pairs import source_tensors
 
-F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
 VIEWS = (60, 200)
@@ -33,10 +33,6 @@ OBJECTS = 1500
 """That a screen knows: views are drawn until there are so many, within the bounds above."""
 FIRST_VIEW = 1_000_000
 """Views from here on are none that a training has seen."""
-CELLS = 16
-REACH = 1.6
-"""From a silhouette's centre to its grid's edges, in square roots of the object's area."""
-SUPERSAMPLED = 3
 LIKE_SIZED = 300
 """Objects nearest in size that one is compared with."""
 NEIGHBOURS = 3
@@ -52,67 +48,6 @@ PLAUSIBLE_SHARE = 0.95
 AREA_SHARE = 0.96
 AREA_TOLERANCE = 1.25
 """How far beyond the range of so many views' areas of a class a mask may go."""
-
-
-@dataclass(frozen=True, eq=False)
-class Silhouette:
-    """An object of a mask, brought to unit size.
-
-    Attributes:
-        sides: which of the frame's sides it touches, in bits: top 1, left 2, bottom 4, right 8.
-        area_px: its pixels.
-        cells_C: share of each cell that each foreground class covers, (K − 1) · 16 · 16, around
-            the object's centre.
-    """
-
-    sides: int
-    area_px: int
-    cells_C: F32
-
-
-def silhouettes(mask_HW: U8, class_count: int) -> list[Silhouette]:
-    """The objects of a mask: connected components of what is not background, specks left out.
-
-    Args:
-        mask_HW: class indices below ``class_count``.
-        class_count: K, background included.
-    """
-    labels_HW, count = connected_components(mask_HW > 0)
-    # the pixels of each, found in one pass
-    order = np.argsort(labels_HW.ravel(), kind="stable")
-    ends = np.cumsum(np.bincount(labels_HW.ravel(), minlength=count + 1))
-    found = []
-    for label in range(1, count + 1):
-        pixels = order[ends[label - 1] : ends[label]]
-        if len(pixels) >= SMALLEST_OBJECT * mask_HW.size:
-            y, x = np.divmod(pixels, mask_HW.shape[1])
-            found.append(_silhouette(mask_HW, labels_HW, label, y, x, class_count))
-    return found
-
-
-def _silhouette(
-    mask_HW: U8, labels_HW: I32, label: int, y: I64, x: I64, class_count: int
-) -> Silhouette:
-    """That of the component with this label, whose pixels are in rows y and columns x."""
-    height, width = mask_HW.shape
-    touches = (y.min() == 0, x.min() == 0, y.max() == height - 1, x.max() == width - 1)
-    points = CELLS * SUPERSAMPLED
-    offsets = (2 * np.arange(points) + 1 - points) / points * REACH * np.sqrt(len(y))
-    rows, columns = (np.round(axis.mean() + offsets).astype(np.int64) for axis in (y, x))
-    window = np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))
-    is_inside = np.logical_and.outer(_within(rows, height), _within(columns, width))
-    seen_PP = np.where((labels_HW[window] == label) & is_inside, mask_HW[window], 0)
-    planes = seen_PP == np.arange(1, class_count)[:, None, None]
-    blocks = planes.reshape(-1, CELLS, SUPERSAMPLED, CELLS, SUPERSAMPLED)
-    return Silhouette(
-        sides=sum(1 << bit for bit, touched in enumerate(touches) if touched),
-        area_px=len(y),
-        cells_C=blocks.mean((2, 4), dtype=np.float32).ravel(),
-    )
-
-
-def _within(places: I64, size: int) -> npt.NDArray[np.bool_]:
-    return (places >= 0) & (places < size)
 
 
 class ShapeScreen:
@@ -135,8 +70,14 @@ class ShapeScreen:
         shares_NK = np.stack([area_shares(mask, class_count) for mask in masks])
         outside = (1 - AREA_SHARE) / 2
         self._smallest_K, self._largest_K = np.quantile(shares_NK, [outside, 1 - outside], axis=0)
-        shown = shown or [silhouettes(mask, class_count) for mask in masks]
+        shown = shown or [list(silhouettes(mask, class_count)) for mask in masks]
+        specks_N = [_specks_px(*both) for both in zip(masks, shown, strict=True)]
+        self._specks_px = float(np.quantile(specks_N, USUAL_SHARE))
         found = [(i, s) for i, objects in enumerate(shown) for s in objects]
+        shown_count = len(found)
+        found += [
+            (i, s) for i, mask in enumerate(masks) for s in cut_silhouettes(mask, class_count, i)
+        ]
         self._mask_M = np.array([i for i, _ in found])
         known = [s for _, s in found]
         self._sides_M = np.array([s.sides for s in known])
@@ -151,28 +92,40 @@ class ShapeScreen:
         )
         self._limit = 1.0
         strangeness_N = [
-            self._strangest(nearest[j] for j in np.flatnonzero(self._mask_M == i))
+            self._strangest(nearest[j] for j in np.flatnonzero(self._mask_M[:shown_count] == i))
             for i in range(len(masks))
         ]
         finite = [s for s in strangeness_N if np.isfinite(s)]
         self._limit = float(np.quantile(finite, PLAUSIBLE_SHARE))
 
-    def strangeness(self, mask_HW: U8) -> float:
-        """Of its strangest object or class area; up to 1 it is as plausible as known masks are.
+    def strangeness(self, mask_HW: U8, *, enough: float = np.inf) -> float:
+        """Of what is strangest in it; up to 1 it is as plausible as known masks are.
+
+        That may be an object, the area of a class, or specks that are none.
 
         Infinite without any object.
 
         Args:
             mask_HW: class indices, of the known masks' shape.
+            enough: beyond it, it doesn't matter how strange: objects are looked at, the largest
+                first, until one is.
 
         Raises:
             ValueError: another shape.
         """
         if mask_HW.shape != self._shape:
             raise ValueError(f"the known masks are {self._shape}, this is {mask_HW.shape}")
-        shown = silhouettes(mask_HW, self.class_count)
-        of_shapes = self._strangest(self._nearest(s) for s in shown)
-        return max(of_shapes, self._strangeness_of_areas(mask_HW))
+        strangest = self._strangeness_of_areas(mask_HW)
+        shown = []
+        for shape in silhouettes(mask_HW, self.class_count):
+            if strangest > enough:
+                return strangest
+            shown.append(shape)
+            strangest = max(strangest, self._strangest([self._nearest(shape)]))
+        if not shown:
+            return np.inf
+        specks_px = _specks_px(mask_HW, shown)
+        return max(strangest, _excess(specks_px + 0.5, self._specks_px + 0.5))
 
     def _strangeness_of_areas(self, mask_HW: U8) -> float:
         """How far the furthest class's area is out of range, as a multiple of what it may be.
@@ -183,7 +136,7 @@ class ShapeScreen:
         share_K = np.maximum(area_shares(mask_HW, self.class_count), 0.5 / mask_HW.size)
         below_K = self._smallest_K / share_K
         above_K = share_K / np.maximum(self._largest_K, 1 / mask_HW.size)
-        return float(max(below_K.max(), above_K.max())) / AREA_TOLERANCE
+        return _excess(max(below_K.max(), above_K.max()))
 
     def _strangest(self, nearest: Iterable[tuple[float, I64, I64]]) -> float:
         ratios = [
@@ -195,7 +148,7 @@ class ShapeScreen:
     def _nearest(self, shape: Silhouette, other_than: int = -1) -> tuple[float, I64, I64]:
         """Mean distance of the nearest known objects, which they are, and all it was compared with.
 
-        An object that the frame cuts off is compared with such as are cut off alike.
+        An object that the frame cuts off is compared with such as are cut off at the same sides.
         """
         is_other_M = self._mask_M != other_than
         is_alike_M = is_other_M & (self._sides_M == shape.sides)
@@ -213,6 +166,16 @@ class ShapeScreen:
         distance += SIZE_WEIGHT * np.maximum(0, growth - SIZE_TOLERANCE_LOG2)
         order = np.argsort(distance, kind="stable")[:NEIGHBOURS]
         return float(distance[order].mean()), compared[order], compared
+
+
+def _specks_px(mask_HW: U8, shown: list[Silhouette]) -> int:
+    """Pixels of what is too small for an object: often all that is seen of a ghost."""
+    return int(np.count_nonzero(mask_HW)) - sum(shape.area_px for shape in shown)
+
+
+def _excess(area: float, largest: float = 1.0) -> float:
+    """Of an area over the largest that is known, as a multiple of what it may be."""
+    return float(area / largest) / AREA_TOLERANCE
 
 
 def screen_of(pair: Pair, size: SizePlan, seed: int) -> ShapeScreen | None:
@@ -234,7 +197,7 @@ def screen_of(pair: Pair, size: SizePlan, seed: int) -> ShapeScreen | None:
     while len(masks) < VIEWS[0] or (sum(map(len, shown)) < OBJECTS and len(masks) < VIEWS[1]):
         _, mask_KHW = views.draw(FIRST_VIEW + len(masks))
         masks.append(mask_KHW[:, rows, columns].argmax(0).numpy().astype(np.uint8))
-        shown.append(silhouettes(masks[-1], pair.class_count))
+        shown.append(list(silhouettes(masks[-1], pair.class_count)))
     if sum(map(bool, shown)) < 2 * NEIGHBOURS:
         return None
     return ShapeScreen(masks, pair.class_count, shown)

@@ -45,7 +45,10 @@ TRAINED_BY: dict[Method, tuple[str, ...]] = {
 MADE_BY: dict[Method, tuple[str, ...]] = {
     "ours": (
         *(*_SAMPLING, *_REFINEMENT, *_SCORING),
-        *(_CORE + f"{name}.py" for name in ("candidates", "curation", "sample_set", "screening")),
+        *(
+            _CORE + f"{name}.py"
+            for name in ("candidates", "curation", "sample_set", "screening", "silhouettes")
+        ),
         _CORE + "metrics/masks.py",
     ),
     "published": _SAMPLING,

@@ -13,6 +13,8 @@ _GPU_SPEEDUP_GUESS = 40.0
 _SAMPLE_SECONDS_PER_PX = 5e-6
 _SEARCH_SECONDS_PER_PX2 = 2.4e-9
 """Refinement's exact search compares all positions of the training size with one another."""
+_SCREENING_SECONDS: dict[Method, float] = {"projected": 0.25, "osmis": 0.0}
+"""A sample's candidates drawn and judged, and its share of getting to know the source."""
 _DEFAULT_SET_SIZE = 100
 _START_SECONDS = 20.0
 TYPICAL_OUTPUT_PX = 600 * 400
@@ -40,7 +42,8 @@ def job_seconds(
     search = _SEARCH_SECONDS_PER_PX2 * train_px**2
     if has_gpu:
         search /= _GPU_SPEEDUP_GUESS
-    samples = _DEFAULT_SET_SIZE * (_SAMPLE_SECONDS_PER_PX * output_px + search)
+    sample = _SAMPLE_SECONDS_PER_PX * output_px + search + _SCREENING_SECONDS[method]
+    samples = _DEFAULT_SET_SIZE * sample
     return round(_START_SECONDS + training + samples, 1)
 
 

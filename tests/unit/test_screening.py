@@ -8,12 +8,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from osmis_core.candidates import PLAUSIBLE, choose
+from osmis_core.candidates import (
+    CANDIDATES,
+    PLAUSIBLE,
+    TRIES,
+    USUAL_CANDIDATES,
+    choose,
+    draw_samples,
+)
 from osmis_core.data.pair import U8, Pair
 from osmis_core.data.size_plan import plan_size
 from osmis_core.generation import CoarsePair
 from osmis_core.metrics.masks import shrink_mask
-from osmis_core.screening import ShapeScreen, screen_of, silhouettes
+from osmis_core.screening import ShapeScreen, screen_of
+from osmis_core.silhouettes import cut_silhouettes, silhouettes
 
 SHAPE = (64, 80)
 Disc = tuple[float, float, float]
@@ -51,6 +59,26 @@ def test_silhouettes_are_free_of_place_and_size() -> None:
     assert unlike < 0.05
 
 
+def test_cut_silhouettes_are_parts_of_whole_objects() -> None:
+    cut = list(cut_silhouettes(_discs((30, 40, 9), (0, 10, 9)), 2, seed=0))
+    assert {0 < c.area_px < 260 for c in cut} == {True}
+    assert len(cut) == 4
+    many = [c for seed in range(30) for c in cut_silhouettes(_discs((30, 40, 9)), 2, seed)]
+    assert {c.sides for c in many} == {1, 2, 4, 8, 3, 6, 9, 12}
+    half = next(silhouettes(_discs((0, 40, 9)), 2))
+    nearest = min(
+        np.abs(half.cells_C - c.cells_C).sum() / half.cells_C.sum() for c in many if c.sides == 1
+    )
+    assert nearest < 0.15
+
+
+def test_an_object_of_one_row_is_cut_as_well() -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[20, 20:40] = 1
+    for seed in range(20):
+        assert all(c.area_px <= 20 for c in cut_silhouettes(mask, 2, seed))
+
+
 def test_silhouettes_tell_classes_and_sides() -> None:
     mask = _discs((0, 40, 10))
     mask[:, 40:] *= 2
@@ -73,12 +101,25 @@ def test_other_scenes_of_the_same_objects_are_plausible(screen: ShapeScreen) -> 
         _discs((20, 20, 6), (50, 60, 6), (50, 71, 6)),
         _discs((20, 20, 6)) * (np.arange(SHAPE[0])[:, None] < 20),
         _discs((20, 20, 6), (50, 50, 1)),
+        _discs((20, 20, 6), (50, 60, 0.5)),
+        _discs((20, 20, 6), (0, 50, 6), (0, 61, 6)),
         _discs((30, 40, 25)),
         _discs((20, 20, 4.5)),
         _discs(*((row, column, 6) for row in (10, 30, 50) for column in (10, 30, 50))),
         np.ones(SHAPE, np.uint8),
     ],
-    ids=["fused", "one pair fused", "half", "speck", "huge", "too few", "too many", "only object"],
+    ids=[
+        "fused",
+        "one pair fused",
+        "half",
+        "small",
+        "speck",
+        "fused at the border",
+        "huge",
+        "too few",
+        "too many",
+        "only object",
+    ],
 )
 def test_one_strange_object_is_enough(screen: ShapeScreen, spoiled: U8) -> None:
     assert screen.strangeness(spoiled) > 1.1
@@ -104,46 +145,83 @@ def test_another_size_is_refused(screen: ShapeScreen) -> None:
         screen.strangeness(np.zeros((32, 40), np.uint8))
 
 
+def _coarse(mask: U8) -> CoarsePair:
+    return CoarsePair(np.zeros((*SHAPE, 3), np.float32), np.eye(2, dtype=np.float32)[mask])
+
+
 def _candidates(masks: Sequence[U8], drawn: list[int]) -> Iterator[CoarsePair]:
     for number, mask in enumerate(masks):
         drawn.append(number)
-        yield CoarsePair(np.zeros((*SHAPE, 3), np.float32), np.eye(2, dtype=np.float32)[mask])
+        yield _coarse(mask)
+
+
+FUSED = _discs((20, 20, 6), (20, 30, 6))
+EMPTY = np.zeros(SHAPE, np.uint8)
 
 
 def test_a_plausible_candidate_is_taken_and_no_more_are_drawn_than_are_wanted(
     screen: ShapeScreen,
 ) -> None:
-    fused = _discs((20, 20, 6), (20, 30, 6))
     whole = [_discs((20, 20, 6), (40, column, 6)) for column in range(40, 40 + PLAUSIBLE)]
     drawn: list[int] = []
-    found = choose(_candidates([fused, *whole, fused], drawn), screen)
+    coarse, choice = choose(_candidates([FUSED, *whole, FUSED], drawn), screen)
     assert drawn == list(range(1 + PLAUSIBLE))
-    assert (found.candidate, found.candidates_drawn) == (1, 1 + PLAUSIBLE)
-    assert found.strangeness is not None
-    assert found.strangeness <= 1
-    np.testing.assert_array_equal(found.coarse.mask_HWK.argmax(2), whole[0])
+    assert (choice.candidate, choice.candidates_drawn) == (1, 1 + PLAUSIBLE)
+    assert choice.is_plausible
+    np.testing.assert_array_equal(coarse.mask_HWK.argmax(2), whole[0])
+
+
+@pytest.mark.parametrize("place", [2, USUAL_CANDIDATES + 4])
+def test_more_than_usual_are_drawn_until_one_is_plausible(screen: ShapeScreen, place: int) -> None:
+    masks = [FUSED] * CANDIDATES
+    masks[place] = _discs((20, 20, 6), (40, 40, 6))
+    _, choice = choose(_candidates(masks, []), screen)
+    assert choice.candidate == place
+    assert choice.candidates_drawn == max(USUAL_CANDIDATES, 1 + place)
 
 
 def test_of_plausible_candidates_the_least_like_those_before_is_taken(screen: ShapeScreen) -> None:
     left, right = _discs((20, 20, 6), (40, 22, 6)), _discs((20, 60, 6), (40, 62, 6))
     middle = _discs((20, 40, 6), (40, 42, 6))
-    candidates = [left, right, middle]
+    masks = [left, right, middle]
     before = [shrink_mask(mask, 48) for mask in (left, middle)]
-    assert choose(_candidates(candidates, []), screen, before).candidate == 1
-    assert choose(_candidates(candidates, []), screen, before[:1]).candidate in {1, 2}
-    assert choose(_candidates(candidates, []), screen).candidate == 0
+    assert choose(_candidates(masks, []), screen, before)[1].candidate == 1
+    assert choose(_candidates(masks, []), screen, before[:1])[1].candidate in {1, 2}
+    assert choose(_candidates(masks, []), screen)[1].candidate == 0
 
 
-def test_of_strange_candidates_the_least_strange_is_taken(screen: ShapeScreen) -> None:
-    empty, fused = np.zeros(SHAPE, np.uint8), _discs((20, 20, 6), (20, 30, 6))
+def test_of_strange_candidates_the_least_strange_are_chosen_from(screen: ShapeScreen) -> None:
     worse = _discs((20, 10, 6), (20, 20, 6), (20, 30, 6), (20, 40, 6), (20, 50, 6))
-    found = choose(_candidates([empty, worse, fused, worse], []), screen)
-    assert (found.candidate, found.candidates_drawn) == (2, 4)
-    assert found.strangeness == pytest.approx(screen.strangeness(fused), abs=1e-3)
-    nothing = choose(_candidates([empty, empty], []), screen)
+    _, choice = choose(_candidates([EMPTY, worse, FUSED, worse], []), screen)
+    assert (choice.candidate, choice.candidates_drawn) == (2, 4)
+    assert choice.strangeness == pytest.approx(screen.strangeness(FUSED), abs=1e-3)
+    assert not choice.is_plausible
+    elsewhere = _discs((40, 60, 6), (50, 60, 6))
+    eight = [FUSED, elsewhere, *[worse] * 6]
+    _, choice = choose(_candidates(eight, []), screen, [shrink_mask(FUSED, 48)])
+    assert choice.candidate == 1
+    _, nothing = choose(_candidates([EMPTY, EMPTY], []), screen)
     assert (nothing.candidate, nothing.strangeness) == (0, None)
     with pytest.raises(ValueError, match="choose from"):
         choose([], screen)
+
+
+class _Hopeless:
+    """Draws two discs that are one, and now and then what is plausible."""
+
+    def __init__(self, whole: set[int]) -> None:
+        self.whole = whole
+
+    def sample(self, seed: int, indices: range) -> Iterator[CoarsePair]:
+        assert seed == 7
+        for i in indices:
+            yield _coarse(_discs((20, 20, 6), (40, 40, 6)) if i in self.whole else FUSED)
+
+
+def test_a_generator_of_nothing_plausible_is_asked_for_fewer(screen: ShapeScreen) -> None:
+    sampler = _Hopeless({TRIES * CANDIDATES + 5})
+    counts = [c.candidates_drawn for _, c in draw_samples(sampler, 7, TRIES + 3, screen)]
+    assert counts == [*[CANDIDATES] * TRIES, USUAL_CANDIDATES, CANDIDATES, CANDIDATES]
 
 
 def _pair(mask_HW: U8) -> Pair:
