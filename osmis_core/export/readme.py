@@ -23,7 +23,7 @@ Original size of the source: {width} x {height} pixels. Classes:
 |---|---|
 | `images/000000.png` ... | 8-bit {colours} images |
 | `masks/000000.png` ... | 8-bit masks of the same names: class indices, 255 = ignore, no palette |
-| `metadata.jsonl` | files, seed, score (distance, 1 on average), strangeness (1: limit), class areas |
+| `metadata.jsonl` | files, seed, score (distance, mean 1), strangeness (limit 1), class areas |
 | `rejected.jsonl` | the rejected ones: seed, score, why |
 | `original/` | the pair that everything comes from, worth training on as well |
 | `preview.jpg` | the source and the first pairs at a glance |
