@@ -1,34 +1,26 @@
-"""``onepair``: serve, run, samples, evaluate."""
+"""``onepair``: serve, run, samples, evaluate, keys."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from cli.api import Service, ServiceRefusedError
-from cli.data_folder import FolderInUseError, default_data_dir
+from cli import keys
+from cli.api import Service
+from cli.common import DataDir, errors_as_messages, settings_of
 from cli.embedded import embedded_service
-from cli.evaluate import EvaluationFailedError, EvaluationRequest, check_target, measure
+from cli.evaluate import EvaluationRequest, check_target, measure
 from cli.evaluation_table import print_report
-from cli.run import RunRequest, TaskFailedError, fetch_set, run_job
-from cli.serve import ServeError, resolved
+from cli.run import RunRequest, fetch_set, run_job
 from cli.serve import serve as serve_everything
-from jobs.errors import JobsError
 from jobs.record import MaskSupervision
-from jobs.settings import Settings, load_settings
-
-EXIT_FAILED = 1
-EXIT_WRONG_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     help="One annotated image in, a training set out.",
@@ -36,13 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(keys.app, name="keys")
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where jobs, models and sets are kept.", show_default="~/.local/share/onepair"
-    ),
-]
 Url = Annotated[str | None, typer.Option(help="A running service; without it, one is started.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the result.")]
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
@@ -63,11 +50,15 @@ def serve(
     data_dir: DataDir = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one.")] = None,
+    allow_open: Annotated[
+        bool, typer.Option("--allow-open", help="Listen beyond this machine without API keys.")
+    ] = False,
 ) -> None:
     """Start Valkey, the workers and the gateway on this machine."""
     console = Console()
-    with _errors_as_messages():
-        serve_everything(_settings(data_dir, host=host, port=port), console)
+    with errors_as_messages():
+        settings = settings_of(data_dir, host=host, port=port, allow_open=allow_open or None)
+        serve_everything(settings, console)
 
 
 @app.command()
@@ -120,7 +111,7 @@ def run(
         n=n,
         class_names=tuple(classes.split(",")) if classes else None,
     )
-    with _errors_as_messages(), _service(url, data_dir, console) as service:
+    with errors_as_messages(), _service(url, data_dir, console) as service:
         job = run_job(service, image, mask, request, console)
         archive, sheet = fetch_set(service, job["id"], n=n, seed=0, target=output, console=console)
     _print_paths(archive, sheet)
@@ -137,7 +128,7 @@ def samples(
 ) -> None:
     """Make (or fetch) a sample set of a trained JOB."""
     console = Console()
-    with _errors_as_messages(), _service(url, data_dir, console) as service:
+    with errors_as_messages(), _service(url, data_dir, console) as service:
         archive, sheet = fetch_set(service, job, n=n, seed=seed, target=output, console=console)
     _print_paths(archive, sheet)
 
@@ -182,7 +173,7 @@ def evaluate(
         mask_encoding=mask_encoding,
         ignore_index=ignore_index,
     )
-    with _errors_as_messages():
+    with errors_as_messages():
         check_target(json_to)
         report = measure(request, Console(stderr=True))
     text = json.dumps(report, indent=2, ensure_ascii=False)
@@ -199,23 +190,6 @@ def _print_paths(archive: Path, sheet: Path) -> None:
     print(sheet.resolve())
 
 
-def _settings(
-    data_dir: Path | None, *, host: str | None = None, port: int | None = None
-) -> Settings:
-    """Environment first, the command line over it; everything checked again."""
-    settings = load_settings()
-    if data_dir is None:
-        is_set = "data_dir" in settings.model_fields_set
-        data_dir = settings.data_dir if is_set else default_data_dir()
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    given["data_dir"] = resolved(data_dir)
-    if host is not None:
-        given["host"] = host
-    if port is not None:
-        given["port"] = port
-    return Settings(**given)
-
-
 @contextmanager
 def _service(url: str | None, data_dir: Path | None, console: Console) -> Iterator[Service]:
     """A client of the named service, or of one started for this command."""
@@ -227,43 +201,13 @@ def _service(url: str | None, data_dir: Path | None, console: Console) -> Iterat
         finally:
             service.close()
         return
-    folder = _settings(data_dir).data_dir
+    folder = settings_of(data_dir).data_dir
     with embedded_service(folder, console) as address:
         service = Service(address, api_key=api_key)
         try:
             yield service
         finally:
             service.close()
-
-
-@contextmanager
-def _errors_as_messages() -> Iterator[None]:
-    """Known errors become a message, a hint and an exit code; others keep their traceback."""
-    try:
-        yield
-    except ServiceRefusedError as error:
-        _fail(error.detail, error.hint, EXIT_WRONG_INPUT if error.is_input else EXIT_FAILED, error)
-    except (TaskFailedError, ServeError) as error:
-        _fail(str(error), error.hint, EXIT_FAILED, error)
-    except EvaluationFailedError as error:
-        code = EXIT_WRONG_INPUT if error.is_input else EXIT_FAILED
-        _fail(f"{error} ({error.code})", error.hint, code, error)
-    except FolderInUseError as error:
-        _fail(str(error), "Stop it, or choose another --data-dir.", EXIT_FAILED, error)
-    except JobsError as error:
-        _fail(str(error), error.hint, EXIT_FAILED, error)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        _fail("; ".join(lines), "Settings are ONEPAIR_* variables.", EXIT_WRONG_INPUT, error)
-    except KeyboardInterrupt as error:
-        raise typer.Exit(EXIT_INTERRUPTED) from error
-
-
-def _fail(detail: str, hint: str, code: int, error: Exception) -> None:
-    print(f"error: {detail}", file=sys.stderr)
-    if hint:
-        print(f"hint:  {hint}", file=sys.stderr)
-    raise typer.Exit(code) from error
 
 
 if __name__ == "__main__":

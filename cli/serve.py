@@ -18,6 +18,7 @@ from rich.console import Console
 
 from cli.data_folder import claimed, write_address
 from cli.parts import Part, describe_exit
+from jobs.api_keys import is_open_to_others
 from jobs.settings import Settings
 from jobs.valkey import EmbeddedValkey
 
@@ -46,9 +47,11 @@ def serve(settings: Settings, console: Console) -> None:
         console: gets the URL and what happens to the parts.
 
     Raises:
+        ApiKeyError: the file of API keys can't be read.
         FolderInUseError: another service runs on the data folder.
-        ServeError: a part does not start, or keeps dying.
+        ServeError: others could use it without a key; a part does not start, or keeps dying.
     """
+    _refuse_exposure(settings, console)
     with claimed(settings.data_dir), _stop_requests() as stop, _valkey(settings) as valkey:
         port = _free_port(settings.host, settings.port)
         url = f"http://{_url_host(settings.host)}:{port}"
@@ -67,12 +70,27 @@ def serve(settings: Settings, console: Console) -> None:
             _stop(parts)
 
 
+def _refuse_exposure(settings: Settings, console: Console) -> None:
+    if not is_open_to_others(settings):
+        return
+    if not settings.allow_open:
+        raise ServeError(
+            f"On {settings.host} others could use this service without an API key.",
+            "Make one with `onepair keys create NAME`, or say --allow-open if nobody else reaches "
+            "this machine.",
+        )
+    console.print(
+        f"[bold]open:[/] whoever reaches {settings.host} can use this service, without a key"
+    )
+
+
 def _parts(settings: Settings, valkey_url: str | None, port: int) -> list[Part]:
     env = {
         **os.environ,
         "ONEPAIR_DATA_DIR": str(settings.data_dir),
         "ONEPAIR_HOST": settings.host,
         "ONEPAIR_PORT": str(port),
+        "ONEPAIR_ALLOW_OPEN": str(settings.allow_open).lower(),
         "PYTHONUNBUFFERED": "1",
     }
     if valkey_url is not None:

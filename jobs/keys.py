@@ -181,6 +181,11 @@ class ValkeyKeys:
         return f"{self.tag}:orphan_sweep"
 
     @property
+    def keys_used(self) -> str:
+        """Hash of API key ids: when each was last used."""
+        return f"{self.tag}:keys_used"
+
+    @property
     def dead(self) -> str:
         """List of tasks given up after too many strikes or losses."""
         return f"{self.tag}:dead"

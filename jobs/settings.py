@@ -93,7 +93,18 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8_000, ge=0, le=65_535)
     api_keys_file: Path | None = Field(
-        default=None, description="One 'name:sha256-hex' a line; None: no keys are asked for."
+        default=None,
+        description="Made by `onepair keys create`. Where it is named, keys are asked for even if "
+        "it is missing; None: api-keys.json in data_dir, and keys are asked for once it is there.",
+    )
+    allow_open: bool = Field(
+        default=False, description="Listen beyond loopback without asking for keys."
+    )
+    requests_per_minute: int = Field(default=600, ge=1, description="Of one API key.")
+    rate_store_url: SecretStr | None = Field(
+        default=None,
+        description="A Valkey for counting requests where gateways share the limit; best one that "
+        "keeps nothing on disk. None: each gateway counts in memory.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -101,6 +112,16 @@ class Settings(BaseSettings):
     def embedded(self) -> bool:
         """Whether OnePair starts its own Valkey."""
         return self.valkey_url is None
+
+    @property
+    def api_keys_path(self) -> Path:
+        """Where the API keys are, or will be."""
+        return self.api_keys_file or self.data_dir / "api-keys.json"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the gateway."""
+        return _is_loopback(self.host)
 
     @model_validator(mode="after")
     def _store_is_complete(self) -> Self:

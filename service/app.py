@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from jobs.settings import Settings, load_settings
+from service.answer_headers import AnswerHeaders
 from service.background import housekeeping
 from service.body_limit import BodyLimitProblems
 from service.context import open_services
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_openapi(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimitProblems, max_upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(AnswerHeaders)
     app.add_middleware(MeasureRequests, metrics=app.state.metrics)
     return app
 

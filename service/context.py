@@ -18,6 +18,7 @@ from jobs.objects import ObjectStore, open_store
 from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.state import AsyncTaskReader, TaskStore, connect, connect_async
+from service.access import CallerDep, Gatekeeper
 from service.decoder import Decoder, DecoderOptions
 from service.problems import ProblemError
 
@@ -35,6 +36,7 @@ class Services:
         objects: inputs, archives, pictures; blocking too.
         queue: the doorbell.
         decoder: reads uploads in helper processes.
+        gatekeeper: knows callers by their API keys.
     """
 
     settings: Settings
@@ -43,6 +45,7 @@ class Services:
     objects: ObjectStore
     queue: Queue
     decoder: Decoder
+    gatekeeper: Gatekeeper
 
     @property
     def has_gpu(self) -> bool:
@@ -79,12 +82,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 max_pixels=settings.max_pixels,
             )
         ),
+        gatekeeper=Gatekeeper(settings, async_client),
     )
     try:
         yield services
     finally:
         queue.close()
         client.close()
+        await services.gatekeeper.aclose()
         await async_client.aclose()
 
 
@@ -93,7 +98,9 @@ def _services(request: Request) -> Services:
     return services
 
 
-def _job_id(
+async def _job_id(
+    services: Annotated[Services, Depends(_services)],
+    caller: CallerDep,
     job_id: Annotated[
         str,
         PathParameter(
@@ -102,7 +109,11 @@ def _job_id(
         ),
     ],
 ) -> str:
-    if not is_job_id(job_id):
+    is_theirs = is_job_id(job_id)
+    if is_theirs and caller.key_id is not None:
+        owner = await services.reader.owner_of(job_id)
+        is_theirs = owner is not None and caller.may_see(owner)
+    if not is_theirs:
         raise ProblemError("unknown_job", "No job has this id.")
     return job_id
 
@@ -117,6 +128,7 @@ def _set_id(
     return set_id
 
 
+# Every route with a job in its path takes the id from here: another key's job is no job.
 ServicesDep = Annotated[Services, Depends(_services)]
 JobId = Annotated[str, Depends(_job_id)]
 SetId = Annotated[str, Depends(_set_id)]

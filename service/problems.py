@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from jobs.api_keys import ApiKeyError
 from jobs.errors import JobsError, ObjectMissing, StoreAway, StoreFull
 from service.problem_codes import PROBLEM_KINDS
 
@@ -25,6 +26,9 @@ _CODE_OF_STATUS = {
     413: "too_large",
     416: "range_not_satisfiable",
 }
+_OF_CALLERS = (
+    "no_api_key", "wrong_api_key", "revoked_api_key", "too_many_requests", "keys_unreadable",
+)  # fmt: skip
 _LOG = structlog.get_logger(__name__)
 
 
@@ -140,6 +144,11 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def caller_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Of a route that asks who calls: these refusals, and those of a caller."""
+    return problem_responses(*codes, *_OF_CALLERS)
+
+
 def field_errors(errors: list[dict[str, Any]]) -> list[FieldError]:
     """Pydantic's error list as ours: paths without the transport's prefix, no echoed input."""
     found = []
@@ -202,6 +211,8 @@ def _store_problem(error: JobsError) -> ProblemError:
         return ProblemError("store_full")
     if isinstance(error, StoreAway):
         return ProblemError("store_away")
+    if isinstance(error, ApiKeyError):
+        return ProblemError("keys_unreadable")
     if isinstance(error, ObjectMissing):
         return ProblemError("gone", "What was asked for has been deleted.")
     return ProblemError("internal_error")

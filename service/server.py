@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import structlog
 import uvicorn
 
+from jobs.api_keys import is_open_to_others
 from jobs.settings import Settings
 from service.app import create_app
 
@@ -12,6 +14,7 @@ _SHUTDOWN_SECONDS = 3
 _KEEP_ALIVE_SECONDS = 20
 _MAX_CONNECTIONS = 1_000
 _BACKLOG = 512
+_LOG = structlog.get_logger(__name__)
 
 
 def run(settings: Settings, *, fd: int | None = None) -> None:
@@ -21,6 +24,13 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
         settings: for host, port and everything else.
         fd: an inherited listening socket, instead of host and port.
     """
+    if is_open_to_others(settings):
+        if not settings.allow_open:
+            raise SystemExit(
+                f"The gateway would listen on {settings.host} and ask nobody for a key. Make one "
+                "with `onepair keys create`, or set ONEPAIR_ALLOW_OPEN=true."
+            )
+        _LOG.warning("open_to_others", host=settings.host)
     uvicorn.run(
         create_app(settings),
         host=settings.host,

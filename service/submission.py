@@ -44,8 +44,10 @@ async def read_only(services: Services, form: JobForm) -> ReadSummary:
         return await _read(services, form, folder, await _receive(form, folder), keep=False)
 
 
-async def submit(services: Services, form: JobForm, idempotency_key: str | None) -> Submitted:
-    """Read a pair, store its inputs, then create its job.
+async def submit(
+    services: Services, form: JobForm, idempotency_key: str | None, *, owner: str
+) -> Submitted:
+    """Read a pair, store its inputs, then create its job for the owner.
 
     Raises:
         ProblemError: the pair's refusal, or the state machine's.
@@ -68,6 +70,7 @@ async def submit(services: Services, form: JobForm, idempotency_key: str | None)
                 input=stored,
                 classes=tuple(class_infos(read)),
                 plan=read.plan,
+                owner=owner,
                 warnings=tuple(warnings_of(read.notices)),
                 idempotency_key=idempotency_key,
                 fingerprint=_fingerprint(form, received) if idempotency_key else None,

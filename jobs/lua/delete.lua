@@ -7,8 +7,9 @@ local state = redis.call('HMGET', record(ref), 'status', 'made_by_job')
 if not state[1] then return { 'unknown' } end
 if set_id then
   if state[2] == '1' and not TERMINAL[state[1]] then return { 'made_by_job' } end
+  local owner = get(ref, 'owner') or ''
   drop_set(job, set_id)
-  bury(ref)
+  bury(ref, owner)
 else
   drop_job(job)
 end

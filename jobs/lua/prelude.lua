@@ -168,8 +168,9 @@ local function drop_set(job, set_id)
   redis.call('HDEL', TAG .. ':pins:' .. job, set_id)
 end
 
-local function bury(ref)
-  redis.call('SET', TAG .. ':tomb:' .. ref, text(NOW), 'PX', cfg.tombstone_ms)
+-- The owner stays known, so that nobody else learns that there was a task.
+local function bury(ref, owner)
+  redis.call('SET', TAG .. ':tomb:' .. ref, owner, 'PX', cfg.tombstone_ms)
   redis.call('ZADD', TAG .. ':sweep', text(NOW + 2 * cfg.lease_us), ref)
 end
 
@@ -184,5 +185,5 @@ local function drop_job(job)
   redis.call('ZREM', TAG .. ':all', job)
   redis.call('ZREM', TAG .. ':own:' .. owner, job)
   redis.call('ZREM', TAG .. ':expiry', job)
-  bury(job)
+  bury(job, owner)
 end

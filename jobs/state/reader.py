@@ -179,6 +179,16 @@ class AsyncTaskReader:
             fields, rank = await pipe.execute()
         return _record(ref, fields, rank)
 
+    async def owner_of(self, job_id: str) -> str | None:
+        """Id of the API key that a job was made with, deleted or not; None: no such job."""
+        ref = TaskRef(job_id)
+        with valkey_errors():
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hget(self.keys.record(ref), "owner")
+            pipe.get(self.keys.tombstone(ref))
+            living, deleted = await pipe.execute()
+        return cast("str | None", deleted if living is None else living)
+
     async def is_deleted(self, ref: TaskRef) -> bool:
         """As ``TaskReader.is_deleted``."""
         tombstones = {self.keys.tombstone(ref), self.keys.tombstone(ref.job)}

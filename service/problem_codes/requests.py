@@ -11,6 +11,25 @@ REQUEST_KINDS = {
         hint="Send multipart/form-data with the files `image` and `mask` and their fields.",
         example="Invalid multipart data.",
     ),
+    "no_api_key": ProblemKind(
+        status=401,
+        title="This service asks for an API key",
+        hint="Send `Authorization: Bearer <key>`; the command line takes it from ONEPAIR_API_KEY. "
+        "The operator makes keys with `onepair keys create`.",
+        example="The request has no API key.",
+    ),
+    "wrong_api_key": ProblemKind(
+        status=401,
+        title="This is no API key of this service",
+        hint="Copy the key again, all of it: onepair_, twelve digits, and what follows.",
+        example="The API key is not known.",
+    ),
+    "revoked_api_key": ProblemKind(
+        status=401,
+        title="This API key was revoked",
+        hint="Ask the operator for a new one.",
+        example="The API key was revoked.",
+    ),
     "unknown_job": ProblemKind(
         status=404,
         title="There is no such job",
@@ -82,6 +101,14 @@ REQUEST_KINDS = {
         title="Some of the input is not valid",
         hint="`errors` names each field and what is wrong with it.",
         example="1 field is not valid: n.",
+    ),
+    "too_many_requests": ProblemKind(
+        status=429,
+        title="Too many requests with this API key",
+        hint="Wait as long as `Retry-After` says; follow /jobs/{id}/events, or give `wait` when "
+        "polling.",
+        example="This key has made 600 requests within a minute.",
+        retry_after_seconds=60,
     ),
     "internal_error": ProblemKind(
         status=500,

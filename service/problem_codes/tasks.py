@@ -95,6 +95,13 @@ SERVICE_KINDS = {
         example="Valkey or the object store does not answer.",
         retry_after_seconds=5,
     ),
+    "keys_unreadable": ProblemKind(
+        status=503,
+        title="The service can't read its API keys",
+        hint="Nothing was accepted. The gateway's log says what is wrong with the file.",
+        example="The file of API keys can't be read.",
+        retry_after_seconds=30,
+    ),
     "store_full": ProblemKind(
         status=503,
         title="The store is full",

@@ -14,7 +14,7 @@ from service.conditional import etag_matches
 from service.context import JobId, Services, ServicesDep, SetId
 from service.documentation import header_docs
 from service.lookups import find_set, missing
-from service.problems import ProblemError, problem_responses
+from service.problems import ProblemError, caller_responses
 
 router = APIRouter(tags=["samples"])
 _PICTURE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
@@ -36,7 +36,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "headers": header_docs("Location"),
     },
     304: {"description": "The client has this file."},
-    **problem_responses(*_REFUSALS, "range_not_satisfiable", "invalid_request"),
+    **caller_responses(*_REFUSALS, "range_not_satisfiable", "invalid_request"),
 }
 
 
@@ -95,7 +95,7 @@ def archive(
             "headers": header_docs("ETag"),
         },
         304: {"description": "The client has this picture."},
-        **problem_responses(*_REFUSALS, "no_preview"),
+        **caller_responses(*_REFUSALS, "no_preview"),
     },
 )
 def contact_sheet(

@@ -17,7 +17,7 @@ from service.conditional import etag_matches
 from service.context import JobId, Services, ServicesDep
 from service.documentation import header_docs
 from service.lookups import find_job, missing
-from service.problems import ProblemError, problem_responses
+from service.problems import ProblemError, caller_responses
 from service.views import JobView
 
 router = APIRouter(tags=["jobs"])
@@ -31,7 +31,7 @@ _LOG = structlog.get_logger(__name__)
     summary="Cancel a job",
     responses={
         202: {"description": "A waiting job is cancelled now, a running one within seconds."},
-        **problem_responses("unknown_job", "gone", "already_ended", "store_away", "store_full"),
+        **caller_responses("unknown_job", "gone", "already_ended", "store_away", "store_full"),
     },
 )
 def cancel_job(job_id: JobId, services: ServicesDep) -> JobView:
@@ -47,7 +47,7 @@ def cancel_job(job_id: JobId, services: ServicesDep) -> JobView:
     summary="Stop training now and keep what is learned",
     responses={
         202: {"description": "The job goes on with its default sample set."},
-        **problem_responses(
+        **caller_responses(
             "unknown_job", "gone", "nothing_learned", "cancelling", "already_ended",
             "store_away", "store_full",
         ),
@@ -68,7 +68,7 @@ def finish_job(job_id: JobId, services: ServicesDep) -> JobView:
     summary="Delete a job and everything stored for it",
     responses={
         204: {"description": "Gone. A running job is cancelled."},
-        **problem_responses("unknown_job", "gone", "store_away", "store_full"),
+        **caller_responses("unknown_job", "gone", "store_away", "store_full"),
     },
 )
 def delete_job(job_id: JobId, services: ServicesDep) -> Response:
@@ -88,7 +88,7 @@ def delete_job(job_id: JobId, services: ServicesDep) -> Response:
             "headers": header_docs("ETag"),
         },
         304: {"description": "There is no newer picture."},
-        **problem_responses("unknown_job", "gone", "no_preview", "store_away"),
+        **caller_responses("unknown_job", "gone", "no_preview", "store_away"),
     },
 )
 def preview(

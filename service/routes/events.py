@@ -15,7 +15,7 @@ from jobs.errors import JobsError
 from jobs.record import Event, Job, SampleSet, Status, TaskRef
 from service.context import JobId, Services, ServicesDep, SetId
 from service.lookups import missing
-from service.problems import problem_responses
+from service.problems import caller_responses
 from service.views import JobView, SampleSetView
 
 HEARTBEAT_SECONDS = 10.0
@@ -69,7 +69,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses={
         **_RESPONSES,
-        **problem_responses("unknown_job", "gone", "invalid_request", "store_away"),
+        **caller_responses("unknown_job", "gone", "invalid_request", "store_away"),
     },
 )
 async def job_events(
@@ -85,7 +85,7 @@ async def job_events(
     response_class=Response,
     responses={
         **_RESPONSES,
-        **problem_responses("unknown_set", "gone", "invalid_request", "store_away"),
+        **caller_responses("unknown_set", "gone", "invalid_request", "store_away"),
     },
 )
 async def set_events(

@@ -10,12 +10,13 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from jobs.record import Status, TaskRef
+from service.access import CallerDep
 from service.conditional import etag_matches, known_version, record_etag
 from service.context import JobId, ServicesDep
 from service.documentation import header_docs
 from service.forms import JobForm
 from service.lookups import wait_for
-from service.problems import FieldError, ProblemError, problem_responses
+from service.problems import FieldError, ProblemError, caller_responses
 from service.submission import read_only, submit
 from service.views import DryRunView, JobPage, JobView
 
@@ -49,13 +50,14 @@ router = APIRouter(tags=["jobs"])
             "description": "Accepted, and durable: the job will run.",
             "headers": header_docs("Location", "Retry-After", "Idempotent-Replayed", "ETag"),
         },
-        **problem_responses(*_UPLOAD_REFUSALS),
+        **caller_responses(*_UPLOAD_REFUSALS),
     },
 )
 async def create_job(
     request: Request,
     form: Annotated[JobForm, Form(media_type="multipart/form-data")],
     services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -70,7 +72,7 @@ async def create_job(
         raise ProblemError("malformed", "The body is not multipart/form-data.")
     if form.dry_run:
         return _json(DryRunView.of(await read_only(services, form)))
-    submitted = await submit(services, form, idempotency_key)
+    submitted = await submit(services, form, idempotency_key, owner=caller.owner)
     job = submitted.job
     headers = {
         "Location": f"/jobs/{job.id}",
@@ -86,10 +88,11 @@ async def create_job(
     "/jobs",
     response_model=JobPage,
     summary="List jobs, newest first",
-    responses=problem_responses("invalid_request", "store_away"),
+    responses=caller_responses("invalid_request", "store_away"),
 )
 def list_jobs(
     services: ServicesDep,
+    caller: CallerDep,
     status: Annotated[Status | None, Query(description="Only these.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[
@@ -98,7 +101,9 @@ def list_jobs(
 ) -> JobPage:
     """A page of the jobs."""
     try:
-        page = services.tasks.list_jobs(status=status, limit=limit, after=after)
+        page = services.tasks.list_jobs(
+            owner=caller.key_id, status=status, limit=limit, after=after
+        )
     except ValueError as error:
         raise ProblemError(
             "invalid_request",
@@ -117,7 +122,7 @@ def list_jobs(
     responses={
         200: {"headers": header_docs("ETag", "Retry-After")},
         304: {"description": "Nothing has changed since the given ETag."},
-        **problem_responses("unknown_job", "gone", "invalid_request", "store_away"),
+        **caller_responses("unknown_job", "gone", "invalid_request", "store_away"),
     },
 )
 async def get_job(

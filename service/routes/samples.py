@@ -12,11 +12,12 @@ from jobs.errors import ObjectMissing
 from jobs.keys import sample_set_id
 from jobs.record import Job, SampleSet, SampleSetRequest, Status, TaskRef
 from jobs.state import Answer
+from service.access import Caller, CallerDep
 from service.context import JobId, Services, ServicesDep, SetId
 from service.documentation import header_docs
 from service.forms import SetParameters, SetQuery
 from service.lookups import find_job, find_set, missing
-from service.problems import ProblemError, problem_responses
+from service.problems import ProblemError, caller_responses
 from service.routes.control import cancel, delete
 from service.views import JobView, SampleSetView
 
@@ -42,11 +43,12 @@ router = APIRouter(tags=["samples"])
     "/jobs/{job_id}/samples",
     summary="The sample set with these parameters; the first call starts it",
     response_model=SampleSetView,
-    responses={**_RESPONSES, **problem_responses(*_START_REFUSALS)},
+    responses={**_RESPONSES, **caller_responses(*_START_REFUSALS)},
 )
 def get_samples(
     job_id: JobId,
     services: ServicesDep,
+    caller: CallerDep,
     query: SetParameters,
     sec_purpose: Annotated[str, Header(include_in_schema=False)] = "",
     purpose: Annotated[str, Header(include_in_schema=False)] = "",
@@ -58,7 +60,7 @@ def get_samples(
         return _answer(services, existing, query)
     if "prefetch" in f"{sec_purpose} {purpose}":
         raise ProblemError("unknown_set", "The set is not started by a prefetch.")
-    return _start(services, job_id, request, query)
+    return _start(services, caller, job_id, request, query)
 
 
 @router.head("/jobs/{job_id}/samples", include_in_schema=False)
@@ -75,11 +77,13 @@ def head_samples(job_id: JobId, services: ServicesDep, query: SetParameters) -> 
     summary="Start the sample set with these parameters",
     status_code=202,
     response_model=SampleSetView,
-    responses={**_RESPONSES, **problem_responses(*_START_REFUSALS)},
+    responses={**_RESPONSES, **caller_responses(*_START_REFUSALS)},
 )
-def start_samples(job_id: JobId, services: ServicesDep, query: SetParameters) -> Response:
+def start_samples(
+    job_id: JobId, services: ServicesDep, caller: CallerDep, query: SetParameters
+) -> Response:
     """Starts the set unless it is there already; a failed or cancelled one is made again."""
-    return _start(services, job_id, query.to_request(), query)
+    return _start(services, caller, job_id, query.to_request(), query)
 
 
 @router.get(
@@ -88,7 +92,7 @@ def start_samples(job_id: JobId, services: ServicesDep, query: SetParameters) ->
     response_model=SampleSetView,
     responses={
         200: {"description": "The set, whatever its status."},
-        **problem_responses("unknown_job", "unknown_set", "gone", "invalid_request", "store_away"),
+        **caller_responses("unknown_job", "unknown_set", "gone", "invalid_request", "store_away"),
     },
 )
 def get_set(job_id: JobId, set_id: SetId, services: ServicesDep, query: SetParameters) -> Response:
@@ -104,7 +108,7 @@ def get_set(job_id: JobId, set_id: SetId, services: ServicesDep, query: SetParam
     response_model=SampleSetView,
     responses={
         202: {"description": "A waiting set is cancelled now, a running one within seconds."},
-        **problem_responses(
+        **caller_responses(
             "unknown_job", "unknown_set", "gone", "already_ended", "made_by_job", "store_away",
             "store_full",
         ),
@@ -122,7 +126,7 @@ def cancel_set(job_id: JobId, set_id: SetId, services: ServicesDep) -> Response:
     status_code=204,
     responses={
         204: {"description": "Its archive is removed."},
-        **problem_responses(
+        **caller_responses(
             "unknown_job", "unknown_set", "gone", "made_by_job", "store_away", "store_full"
         ),
     },
@@ -144,8 +148,10 @@ def _existing(services: Services, job_id: str, request: SampleSetRequest) -> Sam
     )
 
 
-def _start(services: Services, job_id: str, request: SampleSetRequest, query: SetQuery) -> Response:
-    created = services.tasks.create_set(job_id, request)
+def _start(
+    services: Services, caller: Caller, job_id: str, request: SampleSetRequest, query: SetQuery
+) -> Response:
+    created = services.tasks.create_set(job_id, request, owner=caller.owner)
     if created.sample_set is None:
         raise _refusal(services, job_id, created.answer)
     if created.answer in {Answer.CREATED, Answer.RESTARTED}:
