@@ -37,6 +37,7 @@ def settings_of(
     host: str | None = None,
     port: int | None = None,
     allow_open: bool | None = None,
+    retention_days: float | None = None,
 ) -> Settings:
     """Environment first, the command line over it; everything checked again."""
     settings = load_settings()
@@ -44,7 +45,12 @@ def settings_of(
         is_set = "data_dir" in settings.model_fields_set
         data_dir = settings.data_dir if is_set else default_data_dir()
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    options = {"host": host, "port": port, "allow_open": allow_open}
+    options = {
+        "host": host,
+        "port": port,
+        "allow_open": allow_open,
+        "retention_days": retention_days,
+    }
     given |= {name: value for name, value in options.items() if value is not None}
     return Settings(**{**given, "data_dir": resolved(data_dir)})
 

@@ -1,4 +1,4 @@
-"""``onepair``: serve, run, samples, evaluate, keys."""
+"""``onepair``: serve, run, samples, evaluate, keys, rebuild."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cli.common import DataDir, errors_as_messages, settings_of
 from cli.embedded import embedded_service
 from cli.evaluate import EvaluationRequest, check_target, measure
 from cli.evaluation_table import print_report
+from cli.rebuild import rebuild_records
 from cli.run import RunRequest, fetch_set, run_job
 from cli.serve import serve as serve_everything
 from jobs.record import MaskSupervision
@@ -53,12 +54,33 @@ def serve(
     allow_open: Annotated[
         bool, typer.Option("--allow-open", help="Listen beyond this machine without API keys.")
     ] = False,
+    keep_days: Annotated[
+        float | None,
+        typer.Option(help="Jobs are deleted so long after they were made.", show_default="30"),
+    ] = None,
 ) -> None:
     """Start Valkey, the workers and the gateway on this machine."""
     console = Console()
     with errors_as_messages():
-        settings = settings_of(data_dir, host=host, port=port, allow_open=allow_open or None)
+        settings = settings_of(
+            data_dir,
+            host=host,
+            port=port,
+            allow_open=allow_open or None,
+            retention_days=keep_days,
+        )
         serve_everything(settings, console)
+
+
+@app.command("rebuild")
+def rebuild_command(data_dir: DataDir = None) -> None:
+    """Bring finished jobs and sets back from the object store, should Valkey's data be lost.
+
+    What was unfinished then is lost. Jobs that are known stay as they are: to repeat it is safe.
+    """
+    with errors_as_messages():
+        count = rebuild_records(settings_of(data_dir))
+    print(f"{count} finished jobs and sets restored")
 
 
 @app.command()

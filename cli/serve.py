@@ -91,6 +91,7 @@ def _parts(settings: Settings, valkey_url: str | None, port: int) -> list[Part]:
         "ONEPAIR_HOST": settings.host,
         "ONEPAIR_PORT": str(port),
         "ONEPAIR_ALLOW_OPEN": str(settings.allow_open).lower(),
+        "ONEPAIR_RETENTION_DAYS": str(settings.retention_days),
         "PYTHONUNBUFFERED": "1",
     }
     if valkey_url is not None:
