@@ -46,14 +46,15 @@ def silhouettes(
 ) -> Iterator[Silhouette]:
     """The objects of a mask, the largest first.
 
-    Objects are connected components of what is not background; specks are left out.
+    Objects are connected components of what is not background, one with what is a single pixel
+    away: refinement would join them. Specks are left out.
 
     Args:
         mask_HW: class indices below ``class_count``.
         class_count: K, background included.
         frame_px: pixels of the frame, which tell what a speck is; the mask's if None.
     """
-    labels_HW, count = connected_components(mask_HW > 0)
+    labels_HW, count = _objects(mask_HW)
     # the pixels of each, found in one pass
     order = np.argsort(labels_HW.ravel(), kind="stable")
     areas = np.bincount(labels_HW.ravel(), minlength=count + 1)
@@ -74,7 +75,7 @@ def cut_silhouettes(mask_HW: U8, class_count: int, seed: int) -> Iterator[Silhou
         seed: of the cuts.
     """
     draw = np.random.default_rng(seed)
-    labels_HW, count = connected_components(mask_HW > 0)
+    labels_HW, count = _objects(mask_HW)
     for label in range(1, count + 1):
         y, x = np.nonzero(labels_HW == label)
         top, left, bottom, right = y.min(), x.min(), y.max() + 1, x.max() + 1
@@ -86,6 +87,16 @@ def cut_silhouettes(mask_HW: U8, class_count: int, seed: int) -> Iterator[Silhou
         for _ in range(CUTS):
             seen_HW = _cut(object_HW, draw)
             yield from silhouettes(seen_HW, class_count, frame_px=mask_HW.size)
+
+
+def _objects(mask_HW: U8) -> tuple[I32, int]:
+    """Labels from 1, and how many: components once gaps of a pixel are closed."""
+    shown_HW = mask_HW > 0
+    closed_HW = shown_HW.copy()
+    closed_HW[1:] |= shown_HW[:-1]
+    closed_HW[:, 1:] |= closed_HW[:, :-1].copy()
+    labels_HW, count = connected_components(closed_HW)
+    return np.where(shown_HW, labels_HW, 0), count
 
 
 def _cut(object_HW: U8, draw: np.random.Generator) -> U8:

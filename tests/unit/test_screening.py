@@ -79,6 +79,17 @@ def test_an_object_of_one_row_is_cut_as_well() -> None:
         assert all(c.area_px <= 20 for c in cut_silhouettes(mask, 2, seed))
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("gap", "count"), [(0, 1), (1, 1), (2, 2)])
+def test_what_is_a_pixel_apart_is_one_object(axis: int, gap: int, count: int) -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[10:20, 10:20] = mask[20 + gap : 30 + gap, 15:25] = 1
+    mask = mask if axis == 0 else mask.T
+    found = list(silhouettes(mask, 2))
+    assert len(found) == count
+    assert sum(s.area_px for s in found) == 200
+
+
 def test_silhouettes_tell_classes_and_sides() -> None:
     mask = _discs((0, 40, 10))
     mask[:, 40:] *= 2
@@ -103,6 +114,7 @@ def test_other_scenes_of_the_same_objects_are_plausible(screen: ShapeScreen) -> 
         _discs((20, 20, 6), (50, 50, 1)),
         _discs((20, 20, 6), (50, 60, 0.5)),
         _discs((20, 20, 6), (0, 50, 6), (0, 61, 6)),
+        _discs((20, 20, 6), (20, 34, 6)),
         _discs((30, 40, 25)),
         _discs((20, 20, 4.5)),
         _discs(*((row, column, 6) for row in (10, 30, 50) for column in (10, 30, 50))),
@@ -115,6 +127,7 @@ def test_other_scenes_of_the_same_objects_are_plausible(screen: ShapeScreen) -> 
         "small",
         "speck",
         "fused at the border",
+        "a pixel apart",
         "huge",
         "too few",
         "too many",
