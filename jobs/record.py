@@ -160,6 +160,7 @@ class JobInput(Frozen):
     pair_key: str
     image_sha256: Sha256
     mask_sha256: Sha256
+    size_bytes: int = Field(default=0, ge=0, description="Of all of it.")
 
 
 class Progress(Frozen):

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     max_sets_per_job: int = Field(default=4, ge=1)
     max_sets_per_key: int = Field(default=8, ge=1)
     max_jobs_per_key: int = Field(default=1_000, ge=1, description="Unfinished jobs a key.")
+    max_bytes_per_key: int = Field(
+        default=100 * 1024**3,
+        ge=1,
+        description="Inputs, checkpoints and archives of an API key; then nothing new is taken.",
+    )
 
     # scoring and devices
     inception_weights: Path | None = None

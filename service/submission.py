@@ -160,6 +160,7 @@ def _store_inputs(services: Services, job_id: str, folder: Path) -> JobInput:
         pair_key=input_key(job_id, "pair.json"),
         image_sha256=file_sha256(folder / "image.png"),
         mask_sha256=file_sha256(folder / "mask.png"),
+        size_bytes=sum((folder / name).stat().st_size for name in _INPUTS),
     )
 
 
@@ -193,5 +194,6 @@ def _refusal(answer: Answer) -> ProblemError:
         Answer.CONFLICT: ProblemError("idempotency_conflict"),
         Answer.GONE: ProblemError("gone", "The job of this Idempotency-Key was deleted."),
         Answer.TOO_MANY: ProblemError("too_many_jobs"),
+        Answer.TOO_MUCH: ProblemError("storage_used_up"),
     }
     return refusals.get(answer, ProblemError("internal_error"))

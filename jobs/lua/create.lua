@@ -18,10 +18,12 @@ end
 if redis.call('SCARD', TAG .. ':openjobs:' .. owner) >= cfg.max_jobs_per_key then
   return { 'too_many', '' }
 end
+if not has_room(owner) then return { 'too_much', '' } end
 local expires = text(NOW + cfg.retention_us)
 set(job, 'doc', doc, 'owner', owner, 'status', 'queued', 'version', '1', 'strikes', '0',
   'losses', '0', 'warnings', '', 'created_us', text(NOW), 'updated_us', text(NOW),
   'expires_us', expires)
+account(job)
 redis.call('ZADD', TAG .. ':all', text(NOW), job)
 redis.call('ZADD', TAG .. ':own:' .. owner, text(NOW), job)
 redis.call('ZADD', TAG .. ':expiry', expires, job)

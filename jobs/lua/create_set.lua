@@ -15,8 +15,10 @@ if redis.call('SCARD', TAG .. ':open:' .. job) >= cfg.max_sets_per_job
   or redis.call('SCARD', TAG .. ':opensets:' .. owner) >= cfg.max_sets_per_key then
   return { 'too_many' }
 end
+if not has_room(owner) then return { 'too_much' } end
 local created = get(ref, 'created_us') or text(NOW)
 local version = tonumber(get(ref, 'version') or '0')
+forget_bytes(ref)
 redis.call('DEL', record(ref))
 redis.call('PERSIST', TAG .. ':ev:' .. ref)
 set(ref, 'doc', doc, 'owner', owner, 'status', 'queued', 'version', text(version), 'strikes', '0',

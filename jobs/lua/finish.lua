@@ -20,7 +20,10 @@ set(ref, 'finished_token', token, 'metrics', metrics)
 if result ~= '' then
   local _, is_set = split(ref)
   local target = is_set and ref or carried_set(ref)
-  if target then set(target, 'result', result, 'metrics', metrics) end
+  if target then
+    set(target, 'result', result, 'metrics', metrics)
+    account(target)
+  end
 end
 end_task(ref, status, failure)
 return { answer }

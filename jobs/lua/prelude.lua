@@ -160,9 +160,39 @@ local function warn(ref, lines)
   set(ref, 'warnings', known)
 end
 
+local function size_of(json) return json and cjson.decode(json).size_bytes or 0 end
+
+-- What a task has stored counts for its owner: a job's inputs and newest two checkpoints, a set's
+-- archive. Called whenever one of them changes.
+local function account(ref)
+  local _, is_set = split(ref)
+  local state = redis.call('HMGET', record(ref), 'owner', 'bytes', 'doc', 'checkpoint', 'previous', 'result')
+  local bytes = size_of(state[6])
+  if not is_set then
+    bytes = (cjson.decode(state[3]).input.size_bytes or 0) + size_of(state[4]) + size_of(state[5])
+  end
+  set(ref, 'bytes', text(bytes))
+  redis.call('HINCRBY', TAG .. ':bytes', state[1] or '', text(bytes - tonumber(state[2] or '0')))
+end
+
+local function forget_bytes(ref)
+  local state = redis.call('HMGET', record(ref), 'owner', 'bytes')
+  if not state[2] or state[2] == '0' then return end
+  if redis.call('HINCRBY', TAG .. ':bytes', state[1], '-' .. state[2]) <= 0 then
+    redis.call('HDEL', TAG .. ':bytes', state[1])
+  end
+end
+
+-- Without keys there is one owner, the machine's, and its disk is the limit.
+local function has_room(owner)
+  local stored = tonumber(redis.call('HGET', TAG .. ':bytes', owner) or '0')
+  return owner == '' or stored < cfg.max_bytes_per_key
+end
+
 local function drop_set(job, set_id)
   local ref = job .. '/' .. set_id
   close(ref)
+  forget_bytes(ref)
   redis.call('DEL', record(ref), TAG .. ':ev:' .. ref)
   redis.call('ZREM', TAG .. ':sets:' .. job, set_id)
   redis.call('HDEL', TAG .. ':pins:' .. job, set_id)
@@ -180,6 +210,7 @@ local function drop_job(job)
     drop_set(job, set_id)
   end
   close(job)
+  forget_bytes(job)
   redis.call('DEL', record(job), TAG .. ':ev:' .. job, TAG .. ':sets:' .. job,
     TAG .. ':pins:' .. job, TAG .. ':open:' .. job)
   redis.call('ZREM', TAG .. ':all', job)

@@ -22,6 +22,7 @@ if new.final then set(job, 'trained', '1') end
 if new.step > tonumber(state[3] or '-1') then
   set(job, 'best_step', text(new.step), 'strikes', '0', 'losses', '0')
 end
+account(job)
 touch(job)
 emit(job, 'checkpoint', '{"step":' .. text(new.step) .. ',"final":' .. tostring(new.final) .. '}')
 return answer

@@ -4,6 +4,7 @@ local ref, owner, created, expires, key = ARGV[2], ARGV[3], ARGV[4], ARGV[5], AR
 if dead_and_buried(ref) then return { 'gone' } end
 if redis.call('EXISTS', record(ref)) == 1 then return { 'exists' } end
 for i = 7, #ARGV, 2 do set(ref, ARGV[i], ARGV[i + 1]) end
+account(ref)
 local job, set_id = split(ref)
 if set_id then
   redis.call('ZADD', TAG .. ':sets:' .. job, created, set_id)

@@ -35,6 +35,7 @@ class Answer(StrEnum):
     GONE = "gone"  # deleted (a tombstone): 410
     UNKNOWN = "unknown"  # never existed: 404
     TOO_MANY = "too_many"  # 429 too_many_sets / too_many_jobs
+    TOO_MUCH = "too_much"  # the owner has stored as much as it may: 429 storage_used_up
     NOT_TRAINED = "not_trained"  # training has not ended: 409
     NO_CHECKPOINT = "no_checkpoint"  # ended without one: 409
     NOTHING_LEARNED = "nothing_learned"  # finish asked for before a checkpoint: 409
@@ -72,7 +73,7 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateAnswer:
-    """``answer``: created, replayed, conflict, gone or too_many; ``job`` for the first two.
+    """``answer``: created, replayed, conflict, gone, too_many, too_much; ``job`` for the first two.
 
     When it is not ``created``, the caller deletes the inputs it has just uploaded.
     """
@@ -83,7 +84,7 @@ class CreateAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateSetAnswer:
-    """``answer``: created, restarted, exists, not_trained, no_checkpoint, too_many, gone, unknown.
+    """``answer``: created, restarted, exists, or why not: see ``TaskStore.create_set``.
 
     ``sample_set`` for the first three; ring it after created or restarted.
     ``gone`` for a living job means that this very set was deleted a moment ago: its objects are

@@ -18,7 +18,8 @@ class ClientEvents(ScriptedStore):
         Returns:
             ``created``; ``replayed`` (same Idempotency-Key and fingerprint: the first one's job);
             ``conflict``; ``gone`` (the job of that key was deleted); ``too_many`` (unfinished jobs
-            of that owner). All but ``created``: delete the inputs just uploaded.
+            of that owner); ``too_much`` (stored by that owner). All but ``created``: delete the
+            inputs just uploaded.
         """
         digest = ""
         if new.idempotency_key is not None:
@@ -47,8 +48,8 @@ class ClientEvents(ScriptedStore):
 
         Returns:
             ``created``, ``restarted`` or ``exists`` with the set; ``not_trained``,
-            ``no_checkpoint``, ``too_many``, ``unknown``, or ``gone`` (the job was deleted, or this
-            set a moment ago).
+            ``no_checkpoint``, ``too_many``, ``too_much``, ``unknown``, or ``gone`` (the job was
+            deleted, or this set a moment ago).
         """
         for _ in range(3):
             job = self.get_job(job_id)

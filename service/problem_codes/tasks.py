@@ -71,6 +71,13 @@ TASK_KINDS = {
         example="There are 1000 unfinished jobs.",
         retry_after_seconds=60,
     ),
+    "storage_used_up": ProblemKind(
+        status=429,
+        title="This API key has stored as much as it may",
+        hint="Delete jobs or sample sets (DELETE), or wait until some expire.",
+        example="100.0 of 100.0 GB are in use.",
+        retry_after_seconds=3600,
+    ),
     "too_many_sets": ProblemKind(
         status=429,
         title="Too many unfinished sample sets",

@@ -33,7 +33,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 _START_REFUSALS = (
     "unknown_job", "gone", "invalid_request", "not_trained", "no_checkpoint", "being_deleted",
-    "too_many_sets", "store_away", "store_full",
+    "too_many_sets", "storage_used_up", "store_away", "store_full",
 )  # fmt: skip
 
 router = APIRouter(tags=["samples"])
@@ -224,5 +224,6 @@ def _refusal(services: Services, job_id: str, answer: Answer) -> ProblemError:
     refusals = {
         Answer.NO_CHECKPOINT: ProblemError("no_checkpoint"),
         Answer.TOO_MANY: ProblemError("too_many_sets"),
+        Answer.TOO_MUCH: ProblemError("storage_used_up"),
     }
     return refusals.get(answer) or missing(TaskRef(job_id), deleted=answer is Answer.GONE)

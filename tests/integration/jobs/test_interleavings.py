@@ -156,6 +156,14 @@ class Interleavings(RuleBasedStateMachine):
             assert counted == open_tasks
 
     @invariant()
+    def what_is_stored_is_what_is_counted(self) -> None:
+        keys, counted = self.store.keys, 0
+        for pattern in ("job:*", "set:*"):
+            for key in self.client.scan_iter(f"{keys.tag}:{pattern}"):
+                counted += int(self.client.hget(key, "bytes") or 0)
+        assert int(self.client.hget(f"{keys.tag}:bytes", "") or 0) == counted
+
+    @invariant()
     def the_last_status_event_is_the_status(self) -> None:
         for machine in self.machines:
             record = self.store.get(machine.ref)

@@ -201,6 +201,29 @@ def test_unfinished_jobs_are_counted_by_key(
         _submit(gateway, two)
 
 
+def test_what_a_key_has_stored_is_bounded(
+    settings: Settings,
+    make_key: Callable[[str], Headers],
+    task_store: TaskStore,
+    objects: FolderStore,
+    stored: Callable[[], list[str]],
+) -> None:
+    narrow = settings.model_copy(update={"max_bytes_per_key": 1_000})
+    with TestClient(create_app(narrow)) as gateway:
+        one, two = make_key("one"), make_key("two")
+        job_id = _submit(gateway, one)["id"]
+        SmallWorker(task_store, objects).train(job_id)
+        before = stored()
+        refused = gateway.post("/jobs", files=pair_files(), headers=one)
+        assert_refused(refused, 429, "storage_used_up")
+        refused = gateway.post(f"/jobs/{job_id}/samples", params={"n": 4}, headers=one)
+        assert_refused(refused, 429, "storage_used_up")
+        assert stored() == before
+        _submit(gateway, two)
+        assert gateway.delete(f"/jobs/{job_id}", headers=one).status_code == 204
+        _submit(gateway, one)
+
+
 def test_requests_are_counted_by_key(
     settings: Settings, make_key: Callable[[str], Headers]
 ) -> None:
