@@ -1,29 +1,33 @@
 """Tables 5 and 6 of the paper, in a first form: what a segmenter gains from generated pairs.
 
 ``python -m bench.tables.segmentation``: a small U-Net is trained on the source alone, on the source
-under flips, scales, rotations and shifts, on generated pairs, and on both together, and tested on
-other such views of the source. Takes the sets that ``python -m bench.quality --minutes 10`` makes.
+under flips, scales, rotations and shifts, on generated pairs as they are and under the same, and on
+both together, and tested on other such views of the source. Takes the sets that ``python -m
+bench.quality --minutes 10`` makes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from typing import Any
 
+from bench.quality.augmented import augmented_samples
 from bench.quality.keys import core_commit, make_run, measure_hash
 from bench.quality.make import is_made, set_of
 from bench.quality.setup import PAIRS, U8, is_here, load_pair
 from bench.quality.sheets import read_set
 from bench.quality.table import markdown, mean_and_error
 from bench.tables.setup import EFFORT
+from osmis_core.data.pair import Pair
 from osmis_core.metrics.unet import UnetOptions, unet_miou
 
 TAKEN = 24
 """Pairs of each set; of both together, half of each."""
 MINUTES = 10.0
 SEEDS = 3
-ROWS = ("source alone", "augmented", "ours", "ours and augmented")
+ROWS = ("source alone", "source, augmented", "ours", "ours, augmented", "both, augmented")
 
 Scored = dict[str, Any]
 
@@ -64,11 +68,14 @@ def score(
 ) -> dict[str, list[float]]:
     """The U-Net's mIoU on the real pair by what it was trained on, one for each seed."""
     pair = load_pair(pair_name)
+    ours_augmented = [_view(pair, *sample, seed) for seed, sample in enumerate(ours)]
+    half = TAKEN // 2
     sets = (
         [(pair.image_HWC, pair.mask_HW)],
         augmented,
         ours,
-        [*ours[: TAKEN // 2], *augmented[: TAKEN // 2]],
+        ours_augmented,
+        [*ours_augmented[:half], *augmented[:half]],
     )
     scores: dict[str, list[float]] = {}
     for name, samples in zip(ROWS, sets, strict=True):
@@ -87,6 +94,12 @@ def score(
         scores[name] = [value for value in found if value is not None]
         print(f"{pair_name}, {name}: {mean_and_error(scores[name], '{:.3f}')}", flush=True)
     return scores
+
+
+def _view(pair: Pair, image_HWC: U8, mask_HW: U8, seed: int) -> tuple[U8, U8]:
+    """One of the views that the reference consists of, of another pair than the source."""
+    shown = replace(pair, image_HWC=image_HWC, mask_HW=mask_HW)
+    return next(augmented_samples(shown, seed, 1))
 
 
 def table(kept: dict[str, Scored]) -> str:

@@ -62,7 +62,7 @@ def test_scores_each_training_set_and_lays_them_out(
     )
     lines = segmentation.table({"coins": {"minutes": 10.0, "miou": scores}}).splitlines()
     assert "| trained on | coins, 10 min |" in lines
-    assert lines[-1].startswith("| ours and augmented | 0.")
+    assert lines[-1].startswith("| both, augmented | 0.")
 
 
 def test_a_pair_whose_set_was_refused_is_left_out(
