@@ -111,6 +111,10 @@ class Settings(BaseSettings):
         description="A Valkey for counting requests where gateways share the limit; best one that "
         "keeps nothing on disk. None: each gateway counts in memory.",
     )
+    webhooks: bool = Field(
+        default=False, description="Whether jobs may come with a URL that is told of their end."
+    )
+    webhook_secret: SecretStr | None = Field(default=None, description="Signs what it is told.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -134,6 +138,8 @@ class Settings(BaseSettings):
             self._check_presign()
         if self.beat_seconds >= self.lease_seconds:
             raise ValueError("beat_seconds must be below lease_seconds, or every lease runs out")
+        if self.webhooks and self.webhook_secret is None:
+            raise ValueError("webhooks need a webhook_secret to be signed with")
         if (self.inception_weights is None) != (self.inception_sha256 is None):
             raise ValueError("inception_weights and inception_sha256 go together")
         return self

@@ -1,4 +1,4 @@
-"""What the gateway does beside its requests: reap and ring, and sweep orphans once a day."""
+"""What the gateway does beside its requests: reap, ring, tell webhooks, sweep once a day."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import structlog
 from jobs.errors import JobsError
 from jobs.housekeeping import run_round, sweep_orphans_if_due
 from service.context import Services
+from service.webhooks import Webhooks
 
 _LOG = structlog.get_logger(__name__)
 # Whether a sweep is due is asked this often; that a sweep runs once a day is the store's to say.
@@ -28,6 +29,8 @@ async def housekeeping(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(_reap(services)),
         asyncio.create_task(_sweep(services, stopping)),
     ]
+    if services.settings.webhooks:
+        tasks.append(asyncio.create_task(Webhooks(services.settings, services.tasks).run()))
     try:
         yield
     finally:

@@ -6,10 +6,11 @@ import json
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, UploadFile
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jobs.record import JobRequest, MaskSupervision, SampleSetRequest, rejected_count
 from service.problems import FieldError, ProblemError
+from service.webhook_target import MAX_URL_LENGTH
 
 MAX_METADATA_BYTES = 4_096
 MAX_CLASS_NAME_LENGTH = 64
@@ -45,10 +46,6 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError("not valid JSON") from error
-
-
-def _no_webhooks(_value: str) -> str:
-    raise ValueError("this service sends no webhooks; follow GET /jobs/{id}/events instead")
 
 
 ClassName = Annotated[
@@ -125,8 +122,13 @@ class JobForm(BaseModel):
         description="Your own JSON object, up to 4 KiB.",
         examples=['{"project": "coins"}'],
     )
-    webhook_url: Annotated[str, AfterValidator(_no_webhooks)] | None = Field(
-        default=None, description="Webhooks are off on this service."
+    webhook_url: str | None = Field(
+        default=None,
+        max_length=MAX_URL_LENGTH,
+        description="An https URL that is told when the job has ended, where the service does so: "
+        "POST of {type, job}, signed in `OnePair-Signature` (t, and v1: HMAC-SHA-256 of "
+        "`<t>.<body>`), again for an hour until it answers 2xx.",
+        examples=["https://example.org/hooks/onepair"],
     )
     dry_run: bool = Field(
         default=False, description="Only say how the pair is read and what would be done."

@@ -17,9 +17,10 @@ from jobs.state import Answer, CreateAnswer, NewJob
 from service.context import Services
 from service.decoding import NORMALISED_NAME, DecodeRequest, ReadSummary
 from service.forms import JobForm
-from service.problems import ProblemError
+from service.problems import FieldError, ProblemError
 from service.uploads import FileRole, ReceivedFile, file_sha256, is_given, receive
 from service.views import class_infos, warnings_of
+from service.webhook_target import TargetRefusedError, find_target
 
 _LOG = structlog.get_logger(__name__)
 _INPUTS = {
@@ -39,6 +40,7 @@ class Submitted:
 
 async def read_only(services: Services, form: JobForm) -> ReadSummary:
     """Read and plan a pair, store nothing."""
+    await _check_webhook(services, form)
     with TemporaryDirectory(prefix="onepair-") as name:
         folder = Path(name)
         return await _read(services, form, folder, await _receive(form, folder), keep=False)
@@ -56,6 +58,7 @@ async def submit(
     """
     # Before any work: a job that can't be recorded needs no decoding.
     await run_in_threadpool(services.tasks.ping)
+    await _check_webhook(services, form)
     with TemporaryDirectory(prefix="onepair-") as name:
         folder = Path(name)
         received = await _receive(form, folder)
@@ -76,6 +79,25 @@ async def submit(
                 fingerprint=_fingerprint(form, received) if idempotency_key else None,
             ),
         )
+
+
+async def _check_webhook(services: Services, form: JobForm) -> None:
+    """Refuses now what could not be told later."""
+    if form.webhook_url is None:
+        return
+    code, message = "webhooks_off", "follow GET /jobs/{id}/events: no webhooks are sent here"
+    if services.settings.webhooks:
+        try:
+            await find_target(form.webhook_url)
+        except TargetRefusedError as error:
+            code, message = error.code, str(error)
+        else:
+            return
+    raise ProblemError(
+        "invalid_request",
+        "1 field is not valid: webhook_url.",
+        errors=[FieldError(field="webhook_url", code=code, message=message)],
+    )
 
 
 async def _receive(form: JobForm, folder: Path) -> dict[FileRole, ReceivedFile]:

@@ -7,6 +7,7 @@ local time = redis.call('TIME')
 local NOW = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local TERMINAL = { succeeded = true, failed = true, cancelled = true }
 local LEASES = TAG .. ':leases'
+local HOOKS = TAG .. ':hooks'
 
 -- Microseconds need 16 digits; tostring() would round them.
 local function text(number) return string.format('%.0f', number) end
@@ -90,6 +91,10 @@ local function end_one(ref, status, failure)
   redis.call('HDEL', record(ref), 'not_before_us')
   if failure ~= '' then set(ref, 'failure', failure) end
   set_status_of_one(ref, status)
+  local _, is_set = split(ref)
+  if not is_set and type(cjson.decode(get(ref, 'doc')).request.webhook_url) == 'string' then
+    redis.call('ZADD', HOOKS, text(NOW), ref)
+  end
   -- A later reader gets a 'reset' with the whole record instead.
   redis.call('PEXPIRE', TAG .. ':ev:' .. ref, cfg.events_after_end_ms)
 end
@@ -216,5 +221,6 @@ local function drop_job(job)
   redis.call('ZREM', TAG .. ':all', job)
   redis.call('ZREM', TAG .. ':own:' .. owner, job)
   redis.call('ZREM', TAG .. ':expiry', job)
+  redis.call('ZREM', HOOKS, job)
   bury(job, owner)
 end

@@ -8,11 +8,12 @@ from jobs.record import Job, SampleSet, TaskRef
 from jobs.state.answers import Answer, ReapReport
 from jobs.state.codec import encode, to_microseconds
 from jobs.state.connection import valkey_errors
+from jobs.state.hooks import HookEvents
 from jobs.state.requests import ClientEvents
 from jobs.state.work import WorkerEvents
 
 
-class TaskStore(ClientEvents, WorkerEvents):
+class TaskStore(ClientEvents, WorkerEvents, HookEvents):
     """The state machine of jobs and sample sets, its reading half, and its housekeeping.
 
     Safe to use from several threads. Every method raises ``StoreAway`` when Valkey does not answer
