@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from cli.api import ServiceRefusedError
-from cli.data_folder import FolderInUseError, default_data_dir
+from cli.data_folder import FolderInUseError
 from cli.evaluate import EvaluationFailedError
 from cli.run import TaskFailedError
 from cli.serve import ServeError, resolved
@@ -41,9 +41,6 @@ def settings_of(
 ) -> Settings:
     """Environment first, the command line over it; everything checked again."""
     settings = load_settings()
-    if data_dir is None:
-        is_set = "data_dir" in settings.model_fields_set
-        data_dir = settings.data_dir if is_set else default_data_dir()
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     options = {
         "host": host,
@@ -52,7 +49,7 @@ def settings_of(
         "retention_days": retention_days,
     }
     given |= {name: value for name, value in options.items() if value is not None}
-    return Settings(**{**given, "data_dir": resolved(data_dir)})
+    return Settings(**{**given, "data_dir": resolved(data_dir or settings.data_dir)})
 
 
 @contextmanager

@@ -17,12 +17,6 @@ class FolderInUseError(Exception):
     """Another service runs on this data folder."""
 
 
-def default_data_dir() -> Path:
-    """``$XDG_DATA_HOME/onepair``, by default ``~/.local/share/onepair``."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "onepair"
-
-
 @contextmanager
 def claimed(data_dir: Path) -> Iterator[None]:
     """Holds the folder for this process; the kernel lets go of it however the process ends.

@@ -69,6 +69,22 @@ class ApiKeyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def was_made(self) -> bool:
+        """Whether there were ever keys here: the file may be lost, what is locked for it is not.
+
+        Raises:
+            ApiKeyError: its folder can't be looked into.
+        """
+        try:
+            return any(path.exists() for path in (self.path, self._lock_path))
+        except OSError as error:
+            raise ApiKeyError(f"{self.path} can't be looked for") from error
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".lock")
+
     def read(self) -> tuple[ApiKey, ...]:
         """All keys, revoked ones too; none where there is no file.
 
@@ -121,6 +137,8 @@ class ApiKeyFile:
         Raises:
             ApiKeyError: no living key is called so.
         """
+        if not self.read():
+            raise _unknown(name_or_id)
         now = datetime.now(UTC)
         revoked: list[ApiKey] = []
 
@@ -132,10 +150,7 @@ class ApiKeyFile:
 
         self._change(lambda keys: tuple(end(key) for key in keys))
         if not revoked:
-            raise ApiKeyError(
-                f"no key that is in use is called {name_or_id!r}",
-                hint="`onepair keys list` shows them.",
-            )
+            raise _unknown(name_or_id)
         return revoked[0]
 
     def _change(self, change: Callable[[tuple[ApiKey, ...]], tuple[ApiKey, ...]]) -> None:
@@ -154,7 +169,7 @@ class ApiKeyFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self.path.with_name(self.path.name + ".lock").open("a") as lock:
+        with self._lock_path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -172,6 +187,12 @@ def find_key(keys: Sequence[ApiKey], token: str) -> ApiKey | None:
     return found if is_right else None
 
 
+def _unknown(name_or_id: str) -> ApiKeyError:
+    return ApiKeyError(
+        f"no key that is in use is called {name_or_id!r}", hint="`onepair keys list` shows them."
+    )
+
+
 def is_open_to_others(settings: Settings) -> bool:
     """Whether the gateway would listen beyond loopback and ask for no keys.
 
@@ -180,7 +201,7 @@ def is_open_to_others(settings: Settings) -> bool:
     """
     if settings.is_loopback or settings.api_keys_file is not None:
         return False
-    return not ApiKeyFile(settings.api_keys_path).read()
+    return not ApiKeyFile(settings.api_keys_path).was_made
 
 
 def _sha256(token: str) -> str:

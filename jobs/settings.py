@@ -18,16 +18,24 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PositiveSeconds = Annotated[float, Field(gt=0)]
 
 
+def default_data_dir() -> Path:
+    """``$XDG_DATA_HOME/onepair``, by default ``~/.local/share/onepair``."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "onepair"
+
+
 class Settings(BaseSettings):
     """Configuration shared by gateway, worker and command line.
 
     Secrets are ``SecretStr`` and never appear in ``repr`` or logs. Times are seconds.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ONEPAIR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ONEPAIR_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     # where things are
-    data_dir: Path = Path("onepair-data")
+    data_dir: Path = Field(default_factory=default_data_dir)
     valkey_url: SecretStr | None = Field(default=None, description="None: embedded Valkey.")
     valkey_maxmemory: str = Field(default="256mb", pattern=r"^\d+(b|kb|mb|gb)?$")
     namespace: str = Field(default="osmis", pattern=r"^[a-z0-9_-]+$")
@@ -114,7 +122,11 @@ class Settings(BaseSettings):
     webhooks: bool = Field(
         default=False, description="Whether jobs may come with a URL that is told of their end."
     )
-    webhook_secret: SecretStr | None = Field(default=None, description="Signs what it is told.")
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Each owner's signing secret is derived from it; GET /webhook-secret tells it.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

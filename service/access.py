@@ -13,17 +13,20 @@ from typing import Annotated
 import redis.asyncio
 import structlog
 from fastapi import Depends, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jobs.api_keys import ApiKey, ApiKeyFile, find_key
+from jobs.api_keys import ApiKey, ApiKeyError, ApiKeyFile, find_key
 from jobs.errors import JobsError
 from jobs.settings import Settings
 from jobs.state.key_use import note_use
-from service.problems import ProblemError
+from service.problems import ProblemError, problem_response
 from service.request_limit import Allowance, RequestLimit
 
 _LOG = structlog.get_logger(__name__)
 _NOTED_AGAIN_SECONDS = 60.0
+_OF_CALLERS = ("/jobs", "/webhook-secret")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="onepair"'}
 _BEARER = HTTPBearer(
     auto_error=False, description="An API key of `onepair keys create`, where the service has any."
@@ -64,7 +67,8 @@ class Gatekeeper:
     def __init__(self, settings: Settings, client: redis.asyncio.Redis) -> None:
         self._settings, self._client = settings, client
         self._file = ApiKeyFile(settings.api_keys_path)
-        self._is_required = settings.api_keys_file is not None
+        self._is_named = settings.api_keys_file is not None
+        self._is_required = False
         self._version: tuple[int, ...] | None = None
         self._keys: tuple[ApiKey, ...] = ()
         self._noted: dict[str, float] = {}
@@ -111,16 +115,16 @@ class Gatekeeper:
     def _read_again(self) -> None:
         try:
             state = self._file.path.stat()
-            version = (state.st_mtime_ns, state.st_size, state.st_ino)
-        except OSError:
-            version = None
-        if version == self._version:
+        except FileNotFoundError:
+            # a file that is gone leaves its keys as they were: losing it must open nothing
+            self._version = None
+            self._is_required = self._is_required or self._is_named or self._file.was_made
             return
-        keys = self._file.read()
-        # a file that is gone leaves its keys as they were: losing it must open nothing
-        if version is not None:
-            self._keys, self._is_required = keys, True
-        self._version = version
+        except OSError as error:
+            raise ApiKeyError(f"{self._file.path} can't be looked at") from error
+        version = (state.st_mtime_ns, state.st_size, state.st_ino)
+        if version != self._version:
+            self._keys, self._is_required, self._version = self._file.read(), True, version
 
     async def _note_use(self, key_id: str) -> None:
         now = time.monotonic()
@@ -133,13 +137,43 @@ class Gatekeeper:
             _LOG.warning("key_use_not_noted", error=repr(error))
 
 
+class AdmitCallers:
+    """ASGI middleware: who is not let in is told so before a byte of their body is read.
+
+    The framework reads a form before it solves a route's dependencies.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Notes the caller for the routes, or refuses."""
+        if scope["type"] != "http" or not scope["path"].startswith(_OF_CALLERS):
+            await self.app(scope, receive, send)
+            return
+        gatekeeper: Gatekeeper = scope["app"].state.services.gatekeeper
+        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        is_bearer = scheme.lower() == "bearer"
+        try:
+            caller, allowance = await gatekeeper.admit(token.strip() if is_bearer else None)
+        except ProblemError as error:
+            await problem_response(error)(scope, receive, send)
+            return
+        except ApiKeyError as error:
+            _LOG.error("keys_unreadable", error=repr(error))
+            await problem_response(ProblemError("keys_unreadable"))(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["caller"] = caller
+        if allowance is not None:
+            state["answer_headers"] = allowance.headers()
+        await self.app(scope, receive, send)
+
+
 async def _caller(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    request: Request, _documented: Annotated[object, Security(_BEARER)] = None
 ) -> Caller:
-    gatekeeper: Gatekeeper = request.app.state.services.gatekeeper
-    caller, allowance = await gatekeeper.admit(given.credentials if given else None)
-    if allowance is not None:
-        request.state.answer_headers = allowance.headers()
+    caller: Caller = request.state.caller
     return caller
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_SAFE = {
+SAFE = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -31,7 +31,7 @@ class AnswerHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                added = {**_SAFE, **scope.get("state", {}).get("answer_headers", {})}
+                added = {**SAFE, **scope.get("state", {}).get("answer_headers", {})}
                 if not scope["path"].startswith(_DOCUMENTATION):
                     added["Content-Security-Policy"] = _NOTHING_RUNS
                 for name, value in added.items():

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from jobs.settings import Settings, load_settings
+from service.access import AdmitCallers
 from service.answer_headers import AnswerHeaders
 from service.background import housekeeping
 from service.body_limit import BodyLimitProblems
@@ -15,7 +16,7 @@ from service.context import open_services
 from service.documentation import DESCRIPTION, install_openapi
 from service.metrics import GatewayMetrics, MeasureRequests
 from service.problems import install_problem_handlers, problem_responses
-from service.routes import archive, control, events, jobs, samples, system
+from service.routes import archive, control, events, hooks, jobs, samples, system
 from service.version import package_version
 
 _MAX_FILES = 2
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_routes(app, settings)
     install_openapi(app)
     # The last one added is the outermost.
+    app.add_middleware(AdmitCallers)
     app.add_middleware(BodyLimitProblems, max_upload_bytes=settings.max_upload_bytes)
     app.add_middleware(AnswerHeaders)
     app.add_middleware(MeasureRequests, metrics=app.state.metrics)
@@ -81,6 +83,9 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
     uploads.include_router(jobs.router)
     app.include_router(uploads, responses=problem_responses("internal_error"))
     small = APIRouter(max_body_size=_MAX_FIELD_BYTES)
-    for router in (control.router, events.router, samples.router, archive.router, system.router):
+    routers = (
+        control.router, events.router, samples.router, archive.router, hooks.router, system.router,
+    )  # fmt: skip
+    for router in routers:
         small.include_router(router)
     app.include_router(small, responses=problem_responses("internal_error"))

@@ -13,6 +13,7 @@ from service.problems import FieldError, ProblemError
 from service.webhook_target import MAX_URL_LENGTH
 
 MAX_METADATA_BYTES = 4_096
+MAX_JSON_DEPTH = 32
 MAX_CLASS_NAME_LENGTH = 64
 MAX_SET_SIZE = 10_000
 
@@ -42,10 +43,26 @@ def _metadata(value: Any) -> Any:
 
 
 def _json(text: str) -> Any:
+    """What others can read again: no NaN, no half of a character, no depths."""
     try:
-        return json.loads(text)
+        value = json.loads(text, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError("not valid JSON") from error
+    if _depth(value) > MAX_JSON_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _depth(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, parts), default=0)
 
 
 ClassName = Annotated[

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from jobs.api_keys import ApiKeyError
 from jobs.errors import JobsError, ObjectMissing, StoreAway, StoreFull
+from service.answer_headers import SAFE
 from service.problem_codes import PROBLEM_KINDS
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -202,7 +203,10 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         # The process's boundary: the details go to the log, never to the caller.
         _LOG.error("request_failed", path=request.url.path, exc_info=error)
-        return problem_response(ProblemError("internal_error"))
+        # the framework answers this one outside of our middlewares
+        response = problem_response(ProblemError("internal_error"))
+        response.headers.update(SAFE)
+        return response
 
 
 def _store_problem(error: JobsError) -> ProblemError:

@@ -11,11 +11,13 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from jobs.settings import Settings
-from jobs.state import connect_async
 from service.problems import ProblemError
 
+ANSWER_SECONDS = 0.3
 _LOG = structlog.get_logger(__name__)
 
 
@@ -53,7 +55,13 @@ class RequestLimit:
         self._client: redis.asyncio.Redis | None = None
         storage: Storage = MemoryStorage()
         if settings.rate_store_url is not None:
-            self._client = connect_async(settings.rate_store_url.get_secret_value())
+            # whoever does not answer at once is not waited for: requests go on uncounted
+            self._client = redis.asyncio.Redis.from_url(
+                settings.rate_store_url.get_secret_value(),
+                socket_connect_timeout=ANSWER_SECONDS,
+                socket_timeout=ANSWER_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            )
             storage = RedisStorage(
                 "async+redis://",
                 implementation="redispy",

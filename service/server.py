@@ -27,8 +27,9 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
     if is_open_to_others(settings):
         if not settings.allow_open:
             raise SystemExit(
-                f"The gateway would listen on {settings.host} and ask nobody for a key. Make one "
-                "with `onepair keys create`, or set ONEPAIR_ALLOW_OPEN=true."
+                f"The gateway would listen on {settings.host} and ask nobody for a key. Make one: "
+                f"`onepair keys create NAME --file {settings.api_keys_path}`, or set "
+                "ONEPAIR_ALLOW_OPEN=true."
             )
         _LOG.warning("open_to_others", host=settings.host)
     uvicorn.run(

@@ -159,11 +159,11 @@ def _record(
     """Inputs first, record second: a job that exists always has its inputs."""
     job_id = new_job_id()
     try:
-        stored = _store_inputs(services, job_id, folder)
-    except JobsError:
+        new = describe(job_id, _store_inputs(services, job_id, folder))
+    except Exception:
         _remove_inputs(services, job_id)
         raise
-    answer = _create(services, describe(job_id, stored))
+    answer = _create(services, new)
     if answer.answer is not Answer.CREATED:
         _remove_inputs(services, job_id)
     if answer.job is None:

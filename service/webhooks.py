@@ -14,7 +14,6 @@ import httpx2
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from jobs.errors import JobsError
 from jobs.record import Job, JobWarning, TaskRef
 from jobs.settings import Settings
 from jobs.state import TaskStore
@@ -31,6 +30,18 @@ _GONE = 410
 _LOG = structlog.get_logger(__name__)
 
 
+def secret_of(settings: Settings, owner: str) -> str:
+    """The owner's own signing secret: who knows it can't speak to another owner's receivers.
+
+    Raises:
+        ValueError: there is no ``webhook_secret`` to derive it from.
+    """
+    if settings.webhook_secret is None:
+        raise ValueError("webhooks are signed: they need webhook_secret")
+    key = settings.webhook_secret.get_secret_value().encode()
+    return hmac.new(key, f"owner {owner}".encode(), hashlib.sha256).hexdigest()
+
+
 def signature(secret: str, seconds: int, body: bytes) -> str:
     """``OnePair-Signature``: HMAC-SHA-256 of time, a dot and the body.
 
@@ -44,7 +55,7 @@ class Webhooks:
     """Delivers what is due.
 
     Args:
-        settings: with ``webhook_secret``.
+        settings: with ``webhook_secret``, from which each owner's is derived.
         tasks: whose outbox it is.
         resolve: names to addresses; the system's if None.
         allowed: which addresses may be sent to.
@@ -60,10 +71,7 @@ class Webhooks:
         allowed: IsPublic = is_public,
         verify: ssl.SSLContext | None = None,
     ) -> None:
-        if settings.webhook_secret is None:
-            raise ValueError("webhooks are signed: they need webhook_secret")
-        self._secret = settings.webhook_secret.get_secret_value()
-        self._tasks = tasks
+        self._settings, self._tasks = settings, tasks
         self._resolve, self._allowed = resolve, allowed
         self._verify = verify or ssl.create_default_context()
 
@@ -72,7 +80,7 @@ class Webhooks:
         while True:
             try:
                 await self.round()
-            except JobsError as error:
+            except Exception as error:  # noqa: BLE001 (the loop must outlive whatever it meets)
                 _LOG.warning("webhooks_not_looked_at", error=repr(error))
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -84,14 +92,21 @@ class Webhooks:
         """
         lease_seconds = 2 * SEND_SECONDS
         due = await run_in_threadpool(lambda: self._tasks.hooks_due(lease_seconds=lease_seconds))
-        await asyncio.gather(*(self._tell(ref, tries) for ref, tries in due))
+        told = await asyncio.gather(
+            *(self._tell(ref, tries) for ref, tries in due), return_exceptions=True
+        )
+        for (ref, _), trouble in zip(due, told, strict=True):
+            if isinstance(trouble, Exception):
+                _LOG.warning("webhook_not_told", job_id=ref.job_id, error=repr(trouble))
         return len(due)
 
     async def _tell(self, ref: TaskRef, tries: int) -> None:
         job = await run_in_threadpool(self._tasks.get_job, ref.job_id)
         if job is None or job.request.webhook_url is None:
             return
-        problem = await self._send(job, job.request.webhook_url)
+        problem: str | None = "no attempt was seen to its end"
+        if tries <= ATTEMPTS:
+            problem = await self._send(job, job.request.webhook_url)
         again: float | None = None
         warning: JobWarning | None = None
         if problem is not None:
@@ -120,7 +135,9 @@ class Webhooks:
                     "Content-Type": "application/json",
                     "User-Agent": "OnePair-Webhook",
                     "OnePair-Delivery": f"{job.id}-{job.status}",
-                    "OnePair-Signature": signature(self._secret, int(time.time()), body),
+                    "OnePair-Signature": signature(
+                        secret_of(self._settings, job.owner), int(time.time()), body
+                    ),
                 }
                 # no environment: a proxy of ours would resolve the name once more
                 async with (
@@ -138,7 +155,7 @@ class Webhooks:
             return error.code
         except TimeoutError:
             return "no answer in time"
-        except (httpx2.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, OSError, ValueError) as error:
             return type(error).__name__
 
 

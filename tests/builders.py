@@ -34,6 +34,7 @@ def new_job(**changes: Any) -> NewJob:
             pair_key=f"jobs/{job_id}/input/pair.json",
             image_sha256="a" * 64,
             mask_sha256="b" * 64,
+            size_bytes=70_000,
         ),
         "classes": (
             ClassInfo(index=0, name="background", area_fraction=0.75),

@@ -24,7 +24,7 @@ from osmis_core.sample_set import (
     make_sample_set,
 )
 from osmis_core.training.checkpoint import Checkpoint
-from osmis_core.training.config import config_from_plan
+from osmis_core.training.config import TrainingConfig, config_from_plan
 from osmis_core.training.hooks import Progress, TrainingWarning
 from osmis_core.training.trainer import RunOptions
 from osmis_core.training.trainer import train as train_pair
@@ -56,6 +56,7 @@ class Hooks:
         self._link = link
         self._pair = pair
         self._folder, self._device = assignment.folder, assignment.device
+        self._size = TrainingPlan.from_dict(assignment.plan).size
 
     def on_progress(self, progress: Progress) -> None:
         """Passes it on; numbers that JSON can't say are left out."""
@@ -81,6 +82,7 @@ class Hooks:
         name = f"{checkpoint.step:08d}" + (f"-r{rollbacks}" if rollbacks else "")
         file = f"checkpoint-{name}.safetensors"
         checkpoint.write(self._folder / file)
+        self._tell_size(checkpoint.config)
         self.last = CheckpointReport(file=file, step=checkpoint.step)
         self._link.say(self.last)
         if self._link.is_stopping:
@@ -89,6 +91,12 @@ class Hooks:
         drawn = preview_sheet(self._folder / file, self._pair, device=self._device)
         drawn.save(self._folder / sheet)
         self._link.say(PreviewReport(file=sheet))
+
+    def _tell_size(self, config: TrainingConfig) -> None:
+        """Once more when it is another than at the start: the machine was too slow for it."""
+        if config.size != self._size:
+            self._size = config.size
+            self._link.say(ConfigReport(effective_config=config.to_dict()))
 
     def on_warning(self, warning: TrainingWarning) -> None:
         """Into the job's warnings, which keep equal ones once."""

@@ -1,8 +1,10 @@
 #!lua
--- CREATE: cfg, job, owner, doc, warnings, idempotency digest or '', fingerprint.
+-- CREATE: cfg, job, owner, doc, warnings, idempotency digest or '', fingerprint, bytes of the
+-- inputs, '1' if somebody wants to be told of its end. Nothing that clients wrote is decoded here:
+-- what a decoder refuses would leave half a job.
 -- Refused when memory is full (no allow-oom): nothing is accepted that can't be kept.
-local job, owner, doc, warnings, digest, fingerprint =
-  ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local job, owner, doc, warnings, digest, fingerprint, input_bytes, hook =
+  ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 if dead_and_buried(job) then return { 'gone', job } end
 -- A client whose reply was lost sends the same id again.
 if redis.call('EXISTS', record(job)) == 1 then return { 'created', job } end
@@ -22,7 +24,7 @@ if not has_room(owner) then return { 'too_much', '' } end
 local expires = text(NOW + cfg.retention_us)
 set(job, 'doc', doc, 'owner', owner, 'status', 'queued', 'version', '1', 'strikes', '0',
   'losses', '0', 'warnings', '', 'created_us', text(NOW), 'updated_us', text(NOW),
-  'expires_us', expires)
+  'expires_us', expires, 'input_bytes', input_bytes, 'hook', hook)
 account(job)
 redis.call('ZADD', TAG .. ':all', text(NOW), job)
 redis.call('ZADD', TAG .. ':own:' .. owner, text(NOW), job)

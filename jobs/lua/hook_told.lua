@@ -10,5 +10,6 @@ end
 if warning ~= '' then
   warn(ref, warning)
   touch(ref)
+  redis.call('PEXPIRE', TAG .. ':ev:' .. ref, cfg.events_after_end_ms)
 end
 return { 'ok' }

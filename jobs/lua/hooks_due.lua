@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- HOOKS DUE: cfg, lease µs. Who has ended and wants it told; nobody else is given these meanwhile.
 local again = NOW + tonumber(ARGV[2])
 local due = {}

@@ -92,9 +92,7 @@ local function end_one(ref, status, failure)
   if failure ~= '' then set(ref, 'failure', failure) end
   set_status_of_one(ref, status)
   local _, is_set = split(ref)
-  if not is_set and type(cjson.decode(get(ref, 'doc')).request.webhook_url) == 'string' then
-    redis.call('ZADD', HOOKS, text(NOW), ref)
-  end
+  if not is_set and get(ref, 'hook') == '1' then redis.call('ZADD', HOOKS, text(NOW), ref) end
   -- A later reader gets a 'reset' with the whole record instead.
   redis.call('PEXPIRE', TAG .. ':ev:' .. ref, cfg.events_after_end_ms)
 end
@@ -170,12 +168,8 @@ local function size_of(json) return json and cjson.decode(json).size_bytes or 0 
 -- What a task has stored counts for its owner: a job's inputs and newest two checkpoints, a set's
 -- archive. Called whenever one of them changes.
 local function account(ref)
-  local _, is_set = split(ref)
-  local state = redis.call('HMGET', record(ref), 'owner', 'bytes', 'doc', 'checkpoint', 'previous', 'result')
-  local bytes = size_of(state[6])
-  if not is_set then
-    bytes = (cjson.decode(state[3]).input.size_bytes or 0) + size_of(state[4]) + size_of(state[5])
-  end
+  local state = redis.call('HMGET', record(ref), 'owner', 'bytes', 'input_bytes', 'checkpoint', 'previous', 'result')
+  local bytes = tonumber(state[3] or '0') + size_of(state[4]) + size_of(state[5]) + size_of(state[6])
   set(ref, 'bytes', text(bytes))
   redis.call('HINCRBY', TAG .. ':bytes', state[1] or '', text(bytes - tonumber(state[2] or '0')))
 end

@@ -154,6 +154,7 @@ def _encode_job(job: Job, data: dict[str, Any]) -> dict[str, str]:
     return fields | {
         "doc": job_document(job.id, **unchanging),
         "expires_us": to_microseconds(job.expires_at),
+        "input_bytes": str(job.input.size_bytes),
         "trained": "1" if job.trained else "0",
     }
 

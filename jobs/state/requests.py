@@ -33,8 +33,9 @@ class ClientEvents(ScriptedStore):
         )
         warnings = warning_lines(new.warnings)
         answer, job_id = self._run(
-            "create", new.id, new.owner, document, warnings, digest, new.fingerprint or ""
-        )
+            "create", new.id, new.owner, document, warnings, digest, new.fingerprint or "",
+            str(new.input.size_bytes), "1" if new.request.webhook_url else "0",
+        )  # fmt: skip
         if answer in {Answer.CREATED, Answer.REPLAYED}:
             return CreateAnswer(answer=Answer(answer), job=self.get_job(job_id))
         return CreateAnswer(answer=Answer(answer))

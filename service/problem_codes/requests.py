@@ -48,6 +48,12 @@ REQUEST_KINDS = {
         hint="The first contact sheet appears with the first checkpoint, about 30 s into training.",
         example="The job has not published a contact sheet yet.",
     ),
+    "webhooks_off": ProblemKind(
+        status=404,
+        title="This service sends no webhooks",
+        hint="Follow GET /jobs/{id}/events instead.",
+        example="This service sends no webhooks.",
+    ),
     "not_found": ProblemKind(
         status=404,
         title="There is nothing at this address",

@@ -275,6 +275,8 @@ def test_everything_finished_comes_back_after_a_total_loss(
     unfinished, deleted = queued(store), queued(store)
     store.request_cancel(deleted)
     before = [store.get(ref) for ref in (claim.ref, first.ref, failed, deleted)]
+    stored = client.hget(f"{store.keys.tag}:bytes", "alice")
+    assert stored == str(70_000 + 2 * 1_000 + result.size_bytes)
     for record in before:
         assert record is not None
         archive_record(objects, record)
@@ -288,6 +290,7 @@ def test_everything_finished_comes_back_after_a_total_loss(
 
     assert [store.get(ref) for ref in (claim.ref, first.ref, failed, deleted)] == before
     assert store.get(unfinished) is None
+    assert client.hget(f"{store.keys.tag}:bytes", "alice") == stored
     assert [job.id for job in store.list_jobs(owner="alice").items] == [new.id]
     assert [one.id for one in store.list_sets(new.id)] == [first.id]
     assert store.create_set(new.id, SampleSetRequest(n=4)).answer is Answer.EXISTS

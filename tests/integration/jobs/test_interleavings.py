@@ -157,11 +157,15 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def what_is_stored_is_what_is_counted(self) -> None:
-        keys, counted = self.store.keys, 0
-        for pattern in ("job:*", "set:*"):
-            for key in self.client.scan_iter(f"{keys.tag}:{pattern}"):
-                counted += int(self.client.hget(key, "bytes") or 0)
-        assert int(self.client.hget(f"{keys.tag}:bytes", "") or 0) == counted
+        keys, stored = self.store.keys, 0
+        for key in self.client.scan_iter(f"{keys.tag}:job:*"):
+            job = self.store.get_job(key.rsplit(":", 1)[1])
+            assert job is not None
+            kept = (job.checkpoint, job.previous_checkpoint)
+            stored += job.input.size_bytes + sum(one.size_bytes for one in kept if one)
+            results = (one.result for one in self.store.list_sets(job.id))
+            stored += sum(result.size_bytes for result in results if result)
+        assert int(self.client.hget(f"{keys.tag}:bytes", "") or 0) == stored
 
     @invariant()
     def the_last_status_event_is_the_status(self) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from jobs.settings import Settings
 from jobs.state import TaskStore
 from jobs.state.key_use import last_uses
 from service.app import create_app
+from tests.integration.service.live import LiveGateway
 from tests.integration.service.pairs import pair_files
 from tests.integration.service.refusals import assert_refused
 from tests.integration.service.small_worker import SmallWorker
@@ -87,6 +91,29 @@ def test_losing_the_file_opens_nothing(
     keys.path.write_text("{")
     assert_refused(gateway.get("/jobs", headers=headers), 503, "keys_unreadable")
     assert_refused(gateway.get("/jobs"), 503, "keys_unreadable")
+
+
+def test_losing_the_file_opens_nothing_after_a_restart_either(
+    settings: Settings, keys: ApiKeyFile, make_key: Callable[[str], Headers]
+) -> None:
+    make_key("lab")
+    keys.path.unlink()
+    with TestClient(create_app(settings)) as gateway:
+        assert_refused(gateway.get("/jobs"), 401, "no_api_key")
+
+
+def test_a_stranger_is_refused_before_the_body_is_read(
+    settings: Settings, make_key: Callable[[str], Headers], tmp_path: Path
+) -> None:
+    make_key("lab")
+    with LiveGateway(settings, tmp_path / "log", {}) as live:
+        assert live.http.base_url.port is not None
+        with socket.create_connection(("127.0.0.1", live.http.base_url.port), 30) as line:
+            line.sendall(
+                b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n"
+                b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+            )
+            assert line.recv(100).startswith(b"HTTP/1.1 401")
 
 
 def test_a_named_file_that_is_missing_lets_nobody_in(settings: Settings) -> None:
@@ -266,6 +293,20 @@ def test_where_nobody_counts_requests_are_served(
         assert gateway.get("/jobs", headers=make_key("lab")).status_code == 200
 
 
+def test_a_counter_that_never_answers_is_not_waited_for(
+    settings: Settings, make_key: Callable[[str], Headers]
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        mute = Settings.model_validate({**settings.model_dump(), "rate_store_url": url})
+        with TestClient(create_app(mute)) as gateway:
+            began = time.monotonic()
+            assert gateway.get("/jobs", headers=make_key("lab")).status_code == 200
+            assert time.monotonic() - began < 5
+
+
 def test_the_last_use_is_noted(
     gateway: TestClient,
     keys: ApiKeyFile,
@@ -277,6 +318,18 @@ def test_the_last_use_is_noted(
     assert last_uses(client, settings) == {}
     gateway.get("/jobs", headers=headers)
     assert list(last_uses(client, settings)) == [keys.read()[0].id]
+
+
+def test_our_own_faults_are_no_pages_either(
+    gateway: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(TaskStore, "list_jobs", fail)
+    answer = gateway.get("/jobs")
+    assert answer.status_code == 500
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_answers_are_no_pages(gateway: TestClient) -> None:

@@ -18,6 +18,7 @@ import redis
 from fastapi.testclient import TestClient
 from pydantic import SecretStr, ValidationError
 
+from jobs.api_keys import ApiKeyFile
 from jobs.objects import FolderStore
 from jobs.record import Job, JobRequest, TaskRef
 from jobs.settings import Settings
@@ -25,7 +26,7 @@ from jobs.state import TaskStore
 from service import webhook_target, webhooks
 from service.app import create_app
 from service.webhook_target import TargetRefusedError, find_target, is_public
-from service.webhooks import ATTEMPTS, Webhooks
+from service.webhooks import ATTEMPTS, Webhooks, secret_of
 from tests.builders import new_job
 from tests.integration.service.pairs import pair_files
 from tests.integration.service.refusals import assert_refused
@@ -33,7 +34,7 @@ from tests.integration.service.small_worker import SmallWorker
 
 TLS = Path(__file__).parent / "tls"
 HOST = "hooks.example.test"
-SECRET = "s3cret"
+SECRET = "a secret of the service's own"
 
 
 class Receiver:
@@ -125,7 +126,10 @@ def _job(store: TaskStore, ref: TaskRef) -> Job:
 
 
 def test_the_receiver_is_told_once_and_can_check_who_says_it(
-    hooks: Webhooks, ended: Callable[..., TaskRef], receiver: Receiver
+    hooks: Webhooks,
+    ended: Callable[..., TaskRef],
+    receiver: Receiver,
+    open_settings: Settings,
 ) -> None:
     ref = ended()
     assert (_round(hooks), _round(hooks)) == (1, 0)
@@ -138,8 +142,8 @@ def test_the_receiver_is_told_once_and_can_check_who_says_it(
     assert headers["path"] == "/hook?a=1"
     seconds, signed = (part.split("=")[1] for part in headers["onepair-signature"].split(","))
     assert abs(int(seconds) - time.time()) < 60
-    wanted = hmac.new(SECRET.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
-    assert signed == wanted
+    key = secret_of(open_settings, "").encode()
+    assert signed == hmac.new(key, f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
 
 
 def test_jobs_without_a_url_tell_nobody(
@@ -199,8 +203,7 @@ def test_a_receiver_that_is_gone_is_not_asked_again(
 def test_redirects_are_not_followed(
     hooks: Webhooks, ended: Callable[..., TaskRef], receiver: Receiver
 ) -> None:
-    inside = "https://127.0.0.1:1/admin"
-    receiver.answer = lambda request: _reply(request, 307, Location=inside)
+    receiver.answer = lambda request: _reply(request, 307, Location="/admin")
     ended()
     _round(hooks)
     assert len(receiver.told) == 1
@@ -268,16 +271,24 @@ def test_what_a_name_resolves_to_when_it_is_sent_to_decides(
     receiver: Receiver,
 ) -> None:
     """A name that was public when the job came may point inside when it ends."""
-    careful = Webhooks(open_settings, task_store, resolve=_here)
+    context = ssl.create_default_context(cafile=str(TLS / "cert.pem"))
+    careful = Webhooks(open_settings, task_store, resolve=_here, verify=context)
     ended()
     assert _round(careful) == 1
     assert receiver.told == []
+    careless = Webhooks(
+        open_settings, task_store, resolve=_here, verify=context, allowed=lambda _: True
+    )
+    ended()
+    assert _round(careless) == 1
+    assert len(receiver.told) == 1
 
 
 INSIDE = [
     *("127.0.0.1", "127.8.9.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1"),
     *("169.254.169.254", "100.64.0.1", "192.0.2.1", "224.0.0.1", "255.255.255.255"),
     *("::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1"),
+    *("64:ff9b:1::7f00:1", "fec0::1", "::127.0.0.1", "::ffff:0:127.0.0.1"),
     *("::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a00:1", "2001:db8::1"),
 ]
 
@@ -362,6 +373,42 @@ def test_a_job_with_a_url_is_taken_where_webhooks_are_on(
         assert gateway.post("/jobs", files=pair_files(), data=data).status_code == 202
 
 
-def test_webhooks_are_never_unsigned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("secret", [None, "", "short"])
+def test_webhooks_are_never_unsigned(tmp_path: Path, secret: str | None) -> None:
     with pytest.raises(ValidationError, match="webhook_secret"):
-        Settings(data_dir=tmp_path, webhooks=True)
+        Settings.model_validate({"data_dir": tmp_path, "webhooks": True, "webhook_secret": secret})
+
+
+def test_each_key_has_a_signing_secret_of_its_own(open_settings: Settings) -> None:
+    keys = ApiKeyFile(open_settings.api_keys_path)
+    with TestClient(create_app(open_settings)) as gateway:
+        told = []
+        for name in ("one", "two"):
+            headers = {"Authorization": f"Bearer {keys.create(name)[1]}"}
+            told.append(gateway.get("/webhook-secret", headers=headers).json()["secret"])
+        assert told == [secret_of(open_settings, key.id) for key in keys.read()]
+        assert len({*told, SECRET}) == 3
+        assert_refused(gateway.get("/webhook-secret"), 401, "no_api_key")
+
+
+def test_without_webhooks_there_is_no_secret(gateway: TestClient) -> None:
+    assert_refused(gateway.get("/webhook-secret"), 404, "webhooks_off")
+
+
+def test_an_attempt_whose_end_was_not_seen_counts(
+    hooks: Webhooks,
+    ended: Callable[..., TaskRef],
+    receiver: Receiver,
+    client: redis.Redis,
+    task_store: TaskStore,
+) -> None:
+    """A gateway that dies while it tells has told, perhaps: not for ever, though."""
+    ref = ended()
+    for _ in range(ATTEMPTS):
+        assert task_store.hooks_due(lease_seconds=60)
+        _due_now(client, task_store)
+    assert _round(hooks) == 1
+    assert receiver.told == []
+    assert [w.code for w in _job(task_store, ref).warnings] == ["webhook_failed"]
+    _due_now(client, task_store)
+    assert _round(hooks) == 0

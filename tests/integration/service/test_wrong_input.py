@@ -171,6 +171,10 @@ WRONG_FIELDS: dict[str, tuple[dict[str, str], str]] = {
     "metadata no object": ({"metadata": "[1]"}, "metadata"),
     "metadata too large": ({"metadata": '{"a": "' + "x" * 5_000 + '"}'}, "metadata"),
     "metadata too deep": ({"metadata": '{"a":' * 1_500 + "1" + "}" * 1_500}, "metadata"),
+    "half a character": ({"metadata": '{"a": "\\ud800"}'}, "metadata"),
+    "not a number": ({"metadata": '{"a": NaN}'}, "metadata"),
+    "metadata 300 deep": ({"metadata": '{"a":' * 300 + "1" + "}" * 300}, "metadata"),
+    "half a character in a name": ({"classes": '["background", "\\udc00"]'}, "classes"),
     "ignore_index": ({"ignore_index": "256"}, "ignore_index"),
     "webhook": ({"webhook_url": "https://example.org/hook"}, "webhook_url"),
 }

@@ -68,9 +68,18 @@ def test_names_that_no_key_can_have(keys: ApiKeyFile, name: str) -> None:
     assert keys.path.read_bytes() == before
 
 
-def test_revoking_what_is_not_there(keys: ApiKeyFile) -> None:
+def test_revoking_what_is_not_there_closes_no_door(keys: ApiKeyFile) -> None:
     with pytest.raises(ApiKeyError, match="nobody"):
         keys.revoke("nobody")
+    with pytest.raises(ApiKeyError):
+        keys.create("")
+    assert not keys.was_made
+
+
+def test_that_there_were_keys_outlives_them(keys: ApiKeyFile) -> None:
+    keys.create("lab")
+    keys.path.unlink()
+    assert keys.was_made
 
 
 def test_commands_at_once_lose_no_key(keys: ApiKeyFile) -> None:
