@@ -28,8 +28,14 @@ COMPARED_PX = 48
 """Longest side at which masks are compared."""
 COMPARED_WITH = 200
 """Samples before, at most: the last ones."""
+REPEATED_IOU = 0.8
+"""Foreground IoU with an earlier sample from which on a layout is no new one (as for the source's
+own: ``metrics.layout_match``). A generator that shows one layout whole would be asked for it again
+and again."""
+MILDLY_STRANGE = 1.5
+"""Up to here a new layout is preferred to one that is plausible and repeated."""
 LEAST_STRANGE_SHARE = 0.25
-"""Of the candidates to choose from where none is plausible."""
+"""Of the candidates to choose from where all are stranger."""
 TRIES = 3
 """Samples in a row without a plausible candidate, after which only the usual number is drawn."""
 DECIMALS = 3
@@ -83,13 +89,14 @@ def draw_samples(
 def choose(
     candidates: Iterable[CoarsePair], screen: ShapeScreen, before: Sequence[U8] = ()
 ) -> tuple[CoarsePair, Choice]:
-    """The plausible one whose layout is least like any before.
+    """Of the plausible ones that repeat no layout, that which is least like any before.
 
-    Without any, the one of the least strange whose layout is.
+    Without any, the same of the mildly strange ones; then of the plausible ones, rather a repeated
+    layout than a broken one; at last of the least strange.
 
     Args:
-        candidates: none is drawn beyond ``PLAUSIBLE`` plausible ones, or beyond
-            ``USUAL_CANDIDATES`` if any is.
+        candidates: none is drawn beyond ``PLAUSIBLE`` such ones, or beyond ``USUAL_CANDIDATES`` if
+            there is any.
         screen: what is plausible.
         before: masks of at most ``COMPARED_PX``.
 
@@ -97,19 +104,19 @@ def choose(
         ValueError: no candidates.
     """
     judged: list[_Judged] = []
-    plausible: list[_Judged] = []
+    taken: list[_Judged] = []
     for number, coarse in enumerate(candidates):
-        enough = 1.0 if plausible else math.inf
+        enough = 1.0 if taken else math.inf
         strangeness = screen.strangeness(to_classes(coarse.mask_HWK), enough=enough + TOLERANCE)
-        judged.append(_Judged(round(strangeness, DECIMALS), number, coarse))
-        if judged[-1].strangeness <= 1:
-            plausible.append(judged[-1])
-        if plausible and (len(plausible) == PLAUSIBLE or len(judged) >= USUAL_CANDIDATES):
+        likeness = _likeness(coarse, before)
+        judged.append(_Judged(round(strangeness, DECIMALS), number, likeness, coarse))
+        if judged[-1].strangeness <= 1 and judged[-1].is_new:
+            taken.append(judged[-1])
+        if taken and (len(taken) == PLAUSIBLE or len(judged) >= USUAL_CANDIDATES):
             break
     if not judged:
         raise ValueError("there is nothing to choose from")
-    least_strange = sorted(judged)[: math.ceil(LEAST_STRANGE_SHARE * len(judged))]
-    chosen = min(plausible or least_strange, key=lambda each: _likeness(each.coarse, before))
+    chosen = min(taken or _second_best(judged), key=lambda each: each.likeness)
     choice = Choice(
         candidate=chosen.number,
         candidates_drawn=len(judged),
@@ -123,7 +130,19 @@ class _Judged(NamedTuple):
 
     strangeness: float
     number: int
+    likeness: float
     coarse: CoarsePair
+
+    @property
+    def is_new(self) -> bool:
+        return self.likeness <= REPEATED_IOU
+
+
+def _second_best(judged: list[_Judged]) -> list[_Judged]:
+    mild = [one for one in judged if one.is_new and one.strangeness <= MILDLY_STRANGE]
+    plausible = [one for one in judged if one.strangeness <= 1]
+    least_strange = sorted(judged)[: math.ceil(LEAST_STRANGE_SHARE * len(judged))]
+    return mild or plausible or least_strange
 
 
 def _layout(coarse: CoarsePair) -> U8:

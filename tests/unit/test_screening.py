@@ -10,6 +10,7 @@ import pytest
 
 from osmis_core.candidates import (
     CANDIDATES,
+    MILDLY_STRANGE,
     PLAUSIBLE,
     TRIES,
     USUAL_CANDIDATES,
@@ -217,6 +218,31 @@ def test_of_strange_candidates_the_least_strange_are_chosen_from(screen: ShapeSc
     assert (nothing.candidate, nothing.strangeness) == (0, None)
     with pytest.raises(ValueError, match="choose from"):
         choose([], screen)
+
+
+def test_a_repeated_layout_is_no_choice_while_there_is_another(screen: ShapeScreen) -> None:
+    known, new = _discs((20, 20, 6), (40, 22, 6)), _discs((20, 60, 6), (40, 62, 6))
+    before = [shrink_mask(known, 48)]
+    _, choice = choose(_candidates([known] * 30 + [new] + [known] * 65, []), screen, before)
+    assert (choice.candidate, choice.candidates_drawn) == (30, 31)
+    assert choice.is_plausible
+
+
+def test_rather_a_repeated_layout_than_a_broken_one(screen: ShapeScreen) -> None:
+    known = _discs((20, 20, 6), (40, 22, 6))
+    before = [shrink_mask(known, 48)]
+    assert screen.strangeness(FUSED) > MILDLY_STRANGE
+    _, choice = choose(_candidates([FUSED, known, FUSED], []), screen, before)
+    assert (choice.candidate, choice.is_plausible) == (1, True)
+
+
+def test_rather_a_mildly_strange_layout_than_a_repeated_one(screen: ShapeScreen) -> None:
+    known = _discs((20, 20, 6), (40, 22, 6))
+    mild = _discs((20, 60, 4.5), (40, 62, 4.5))
+    assert 1 < screen.strangeness(mild) <= MILDLY_STRANGE
+    before = [shrink_mask(known, 48)]
+    _, choice = choose(_candidates([FUSED, known, mild], []), screen, before)
+    assert choice.candidate == 2
 
 
 class _Hopeless:
