@@ -43,6 +43,21 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "cli.main", *arguments]
 
 
+def onepair(
+    *arguments: str, timeout: float = 60, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line to its end."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=ROOT,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
 def processes() -> dict[int, str]:
     """Command lines of living processes by id."""
     found = {}

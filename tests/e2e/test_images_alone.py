@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import COINS, ROOT, Served, command, environment
+from tests.e2e.conftest import COINS, Served, onepair
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -61,14 +60,6 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_the_command_line_says_what_does_not_fit(case: str, shared: Served, tmp_path: Path) -> None:
     arguments, hint = REFUSED[case]
-    ran = subprocess.run(
-        command("run", *arguments, "-o", str(tmp_path / "out"), "--url", shared.url),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ran = onepair("run", *arguments, "-o", str(tmp_path / "out"), "--url", shared.url)
     assert ran.returncode == 2, ran.stderr
     assert hint in ran.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
 import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import COINS, ROOT, Served, checkpoints, command, environment, wait_until
+from tests.e2e.conftest import COINS, Served, checkpoints, onepair, wait_until
 
 pytestmark = pytest.mark.timeout(400)
 LONG = {"iterations": "5000"}
@@ -38,18 +37,11 @@ class Made:
 def made(shared: Served, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The coins' training set, trained by the command line through the shared service."""
     out = tmp_path_factory.mktemp("run") / "out"
-    ran = subprocess.run(
-        command(
-            *("run", str(COINS / "image.png"), str(COINS / "mask.png"), "-o", str(out)),
-            *("--preset", "paper", "--iterations", "30", "--max-size", "64"),
-            *("--output-size", "train", "--url", shared.url),
-        ),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
+    ran = onepair(
+        *("run", str(COINS / "image.png"), str(COINS / "mask.png"), "-o", str(out)),
+        *("--preset", "paper", "--iterations", "30", "--max-size", "64"),
+        *("--output-size", "train", "--url", shared.url),
         timeout=300,
-        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()

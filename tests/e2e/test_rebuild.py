@@ -17,7 +17,7 @@ from jobs.state import Outcome, TaskStore, connect
 from jobs.terminal import archive_record
 from jobs.valkey import EmbeddedValkey
 from tests.builders import ENGINE, checkpoint, new_job
-from tests.e2e.conftest import ROOT, Served, command, environment, wait_until
+from tests.e2e.conftest import ROOT, Served, command, environment, onepair, wait_until
 
 TIMES = ("created", "expires")
 
@@ -39,24 +39,12 @@ def _ended_job(settings: Settings, objects: FolderStore) -> Job:
         return job
 
 
-def _rebuild(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("rebuild", *arguments),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_rebuild_on_a_folder_without_a_service(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     job = _ended_job(settings, FolderStore(tmp_path / "objects"))
     shutil.rmtree(tmp_path / "valkey")
     for restored in ("1", "0"):
-        done = _rebuild("--data-dir", str(tmp_path))
+        done = onepair("rebuild", "--data-dir", str(tmp_path))
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"{restored} finished jobs")
     with EmbeddedValkey(tmp_path) as valkey, connect(valkey.url) as client:
@@ -67,19 +55,13 @@ def test_rebuild_while_the_service_runs(served: Served, tmp_path: Path) -> None:
     elsewhere = Settings(data_dir=tmp_path / "lost")
     job = _ended_job(elsewhere, FolderStore(served.data_dir / "objects"))
     assert httpx2.get(f"{served.url}/jobs/{job.id}").status_code == 404
-    assert _rebuild("--data-dir", str(served.data_dir)).returncode == 0
+    assert onepair("rebuild", "--data-dir", str(served.data_dir)).returncode == 0
     assert served.job(job.id)["status"] == "succeeded"
 
 
 def test_rebuild_without_an_answer_from_valkey(tmp_path: Path) -> None:
-    refused = subprocess.run(
-        command("rebuild", "--data-dir", str(tmp_path)),
-        cwd=ROOT,
-        env=environment(ONEPAIR_VALKEY_URL="redis://127.0.0.1:1/0"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    refused = onepair(
+        "rebuild", "--data-dir", str(tmp_path), ONEPAIR_VALKEY_URL="redis://127.0.0.1:1/0"
     )
     assert refused.returncode == 1
     assert "hint:" in refused.stderr

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
-from tests.e2e.conftest import (
-    ROOT,
-    Served,
-    command,
-    descendants,
-    environment,
-    processes,
-    wait_until,
-)
+from tests.e2e.conftest import Served, descendants, onepair, processes, wait_until
 
 
 def test_a_second_service_on_the_same_data_folder_is_refused(shared: Served) -> None:
-    second = subprocess.run(
-        command("serve", "--data-dir", str(shared.data_dir), "--port", "0"),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    second = onepair("serve", "--data-dir", str(shared.data_dir), "--port", "0")
 
     assert second.returncode == 1
     assert "already runs" in second.stderr
@@ -72,15 +55,7 @@ def test_a_part_that_dies_is_started_again(shared: Served) -> None:
 def test_wrong_input_is_told_with_its_hint_and_exit_code_2(shared: Served, tmp_path: Path) -> None:
     text = tmp_path / "image.png"
     text.write_text("no image")
-    refused = subprocess.run(
-        command("run", str(text), str(text), "-o", str(tmp_path / "out"), "--url", shared.url),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    refused = onepair("run", str(text), str(text), "-o", str(tmp_path / "out"), "--url", shared.url)
 
     assert refused.returncode == 2
     assert "error:" in refused.stderr
@@ -91,14 +66,8 @@ def test_wrong_input_is_told_with_its_hint_and_exit_code_2(shared: Served, tmp_p
 def test_a_service_that_is_not_there_is_exit_code_1(tmp_path: Path) -> None:
     image = tmp_path / "image.png"
     image.write_bytes(b"x")
-    failed = subprocess.run(
-        command("run", str(image), str(image), "-o", str(tmp_path), "--url", "http://127.0.0.1:1"),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    failed = onepair(
+        "run", str(image), str(image), "-o", str(tmp_path), "--url", "http://127.0.0.1:1"
     )
 
     assert failed.returncode == 1
