@@ -117,7 +117,8 @@ class ShapeScreen:
             raise ValueError(f"the known masks are {self._shape}, this is {mask_HW.shape}")
         strangest = self._strangeness_of_areas(mask_HW)
         shown = []
-        for shape in silhouettes(mask_HW, self.class_count):
+        # what looks like two objects that nearly touch must not look like one that views have
+        for shape in silhouettes(mask_HW, self.class_count, joined=True):
             if strangest > enough:
                 return strangest
             shown.append(shape)

@@ -42,19 +42,19 @@ class Silhouette:
 
 
 def silhouettes(
-    mask_HW: U8, class_count: int, *, frame_px: int | None = None
+    mask_HW: U8, class_count: int, *, joined: bool = False, frame_px: int | None = None
 ) -> Iterator[Silhouette]:
     """The objects of a mask, the largest first.
 
-    Objects are connected components of what is not background, one with what is a single pixel
-    away: refinement would join them. Specks are left out.
+    Objects are connected components of what is not background. Specks are left out.
 
     Args:
         mask_HW: class indices below ``class_count``.
         class_count: K, background included.
+        joined: what is a single pixel apart is one object, as refinement may make it.
         frame_px: pixels of the frame, which tell what a speck is; the mask's if None.
     """
-    labels_HW, count = _objects(mask_HW)
+    labels_HW, count = _joined(mask_HW) if joined else connected_components(mask_HW > 0)
     # the pixels of each, found in one pass
     order = np.argsort(labels_HW.ravel(), kind="stable")
     areas = np.bincount(labels_HW.ravel(), minlength=count + 1)
@@ -75,7 +75,7 @@ def cut_silhouettes(mask_HW: U8, class_count: int, seed: int) -> Iterator[Silhou
         seed: of the cuts.
     """
     draw = np.random.default_rng(seed)
-    labels_HW, count = _objects(mask_HW)
+    labels_HW, count = connected_components(mask_HW > 0)
     for label in range(1, count + 1):
         y, x = np.nonzero(labels_HW == label)
         top, left, bottom, right = y.min(), x.min(), y.max() + 1, x.max() + 1
@@ -89,7 +89,7 @@ def cut_silhouettes(mask_HW: U8, class_count: int, seed: int) -> Iterator[Silhou
             yield from silhouettes(seen_HW, class_count, frame_px=mask_HW.size)
 
 
-def _objects(mask_HW: U8) -> tuple[I32, int]:
+def _joined(mask_HW: U8) -> tuple[I32, int]:
     """Labels from 1, and how many: components once gaps of a pixel are closed."""
     shown_HW = mask_HW > 0
     closed_HW = shown_HW.copy()

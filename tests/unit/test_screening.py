@@ -86,8 +86,9 @@ def test_what_is_a_pixel_apart_is_one_object(axis: int, gap: int, count: int) ->
     mask = np.zeros(SHAPE, np.uint8)
     mask[10:20, 10:20] = mask[20 + gap : 30 + gap, 15:25] = 1
     mask = mask if axis == 0 else mask.T
-    found = list(silhouettes(mask, 2))
+    found = list(silhouettes(mask, 2, joined=True))
     assert len(found) == count
+    assert len(list(silhouettes(mask, 2))) == (2 if gap else 1)
     assert sum(s.area_px for s in found) == 200
 
 
