@@ -21,7 +21,7 @@ from jobs.api_keys import ApiKey, ApiKeyError, ApiKeyFile, find_key
 from jobs.errors import JobsError
 from jobs.settings import Settings
 from jobs.state.key_use import note_use
-from service.problems import ProblemError, problem_response
+from service.problems import ProblemError, problem_response, store_problem
 from service.request_limit import Allowance, RequestLimit
 
 _LOG = structlog.get_logger(__name__)
@@ -161,7 +161,7 @@ class AdmitCallers:
             return
         except ApiKeyError as error:
             _LOG.error("keys_unreadable", error=repr(error))
-            await problem_response(ProblemError("keys_unreadable"))(scope, receive, send)
+            await problem_response(store_problem(error))(scope, receive, send)
             return
         state = scope.setdefault("state", {})
         state["caller"] = caller

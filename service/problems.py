@@ -197,7 +197,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(JobsError)
     async def store_error(request: Request, error: JobsError) -> JSONResponse:
         _LOG.warning("store_refused", path=request.url.path, error=repr(error))
-        return problem_response(_store_problem(error))
+        return problem_response(store_problem(error))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -209,8 +209,8 @@ def install_problem_handlers(app: FastAPI) -> None:
         return response
 
 
-def _store_problem(error: JobsError) -> ProblemError:
-    """Hosts and paths in the error's own text are for the log, not for the caller."""
+def store_problem(error: JobsError) -> ProblemError:
+    """What a caller is told of it: hosts and paths in the error's own text are for the log."""
     if isinstance(error, StoreFull):
         return ProblemError("store_full")
     if isinstance(error, StoreAway):
