@@ -54,7 +54,13 @@ class Lease:
         preview_key: str | None = None,
         effective_config: dict[str, Any] | None = None,
     ) -> None:
-        """Notes what the next beat shall say; newer replaces older."""
+        """Notes what the next beat shall say; newer replaces older, but no phase is passed over.
+
+        Raises:
+            LeaseLostError: a phase ended before it was told, and telling it was refused.
+        """
+        if phase is not None and self._unsaid.phase not in (None, phase):
+            self.tick(now=True)
         news: dict[str, Any] = {
             "phase": phase,
             "progress": progress,

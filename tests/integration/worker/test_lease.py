@@ -45,3 +45,20 @@ def test_a_new_phase_does_not_inherit_the_last_ones_progress(bench) -> None:
     job = bench.job(claim.ref.job_id)
     assert job.phase is Phase.GENERATING
     assert job.progress is None
+
+
+def test_a_phase_that_ends_at_once_is_told_too(bench) -> None:
+    bench.post()
+    claim = bench.store.claim(Kind.JOB)
+    lease = Lease(bench.store, claim, beat_seconds=10.0)
+    for phase in (Phase.GENERATING, Phase.REFINING, Phase.SCORING):
+        lease.report(phase=phase, progress=Progress(step=0, total=4, fraction=0.0))
+        lease.report(phase=phase, progress=Progress(step=4, total=4, fraction=1.0))
+    lease.tick(now=True)
+
+    events = bench.store.events(claim.ref)
+    assert [e.data["phase"] for e in events if e.type == "phase"] == [
+        "generating",
+        "refining",
+        "scoring",
+    ]
