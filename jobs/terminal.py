@@ -1,4 +1,4 @@
-"""How a task ends in the object store: one result, one final record, nothing left behind."""
+"""How a task ends in the object store: one result, one final record."""
 
 from __future__ import annotations
 
@@ -42,16 +42,6 @@ def settle(objects: ObjectStore, claim: Claim, outcome: Outcome) -> Outcome:
     if objects.put_if_absent(key, mine.model_dump_json().encode(), content_type=_JSON):
         return outcome
     return SettledResult.model_validate_json(objects.get_bytes(key)).outcome
-
-
-def discard_attempt(objects: ObjectStore, claim: Claim) -> None:
-    """Remove what a refused or superseded attempt has stored, unless the result names it."""
-    try:
-        settled = SettledResult.model_validate_json(objects.get_bytes(result_key(claim.ref)))
-    except ObjectMissing:
-        settled = None
-    if settled is None or settled.token != claim.token:
-        objects.delete_prefix(claim.prefix)
 
 
 def archive_record(objects: ObjectStore, record: Job | SampleSet) -> None:

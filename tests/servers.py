@@ -62,6 +62,12 @@ class SeaweedFS:
 
     def start(self) -> SeaweedFS:
         """Start it and wait until it takes an object."""
+        self.launch()
+        self._wait()
+        return self
+
+    def launch(self) -> None:
+        """Start it without waiting."""
         self.folder.mkdir(parents=True, exist_ok=True)
         identities = {
             "identities": [
@@ -105,8 +111,6 @@ class SeaweedFS:
                 env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
                 cwd=self.folder,
             )
-        self._wait()
-        return self
 
     def _wait(self) -> None:
         store = S3Store.from_settings(self.settings())

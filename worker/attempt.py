@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from jobs.errors import ObjectMissing
+from jobs.leftovers import discard_leftovers
 from jobs.record import (
     Checkpoint,
     JobFailure,
@@ -22,7 +23,7 @@ from jobs.record import (
     Status,
 )
 from jobs.state import Claim, Outcome
-from jobs.terminal import discard_attempt, settle
+from jobs.terminal import settle
 from worker.child_process import ChildProcess, child_environment, oom_kills
 from worker.child_run import ChildRun
 from worker.courier import Courier
@@ -37,7 +38,7 @@ from worker.hang_watch import HangWatch
 from worker.lease import Lease, LeaseLostError
 from worker.protocol import Assignment, Ending, FailureReport, StoppedReport
 from worker.transfers import Transfers
-from worker.workshop import Workshop, archive_first_set, archive_if_ended
+from worker.workshop import Workshop, keep_end
 
 log = structlog.get_logger(__name__)
 
@@ -236,11 +237,17 @@ class Attempt(ABC):
             self._record(self.shop.store.finish, self.claim, settled)
         except LeaseLostError as lost:
             log.warning("lease_lost", reason=str(lost))
-            self._record(discard_attempt, self.shop.objects, self.claim)
+            self._record(
+                discard_leftovers,
+                self.shop.store,
+                self.shop.objects,
+                self.claim.ref,
+                self.claim.token,
+            )
             return
         except AttemptEndedError as end:
             self._record_end(end)
-        self._archive()
+        self._record(keep_end, self.shop, self.claim.ref)
 
     def _record_end(self, end: AttemptEndedError) -> None:
         store = self.shop.store
@@ -273,13 +280,6 @@ class Attempt(ABC):
                 log.error("last_word_unheard", task=str(self.claim.ref), seconds=patience)
                 return
         log.info("attempt_ends", task=str(self.claim.ref), answer=str(future.result()))
-
-    def _archive(self) -> None:
-        """Terminal records also go to the object store, for a rebuild after a loss of Valkey."""
-        self._record(archive_if_ended, self.shop, self.claim.ref)
-        job = self.claim.job
-        if self.claim.sample_set is None:
-            self._record(archive_first_set, self.shop, job.id)
 
     def _with_log(self, failure: JobFailure) -> JobFailure:
         """The failure with the child's log beside it, if it can be stored in time."""

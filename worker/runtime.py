@@ -21,7 +21,7 @@ from jobs.settings import Settings
 from jobs.state import ReapReport, TaskStore, connect
 from worker.health import beat_file
 from worker.supervisor import Supervisor
-from worker.workshop import Workshop, archive_first_set, archive_if_ended
+from worker.workshop import Workshop, keep_end
 
 log = structlog.get_logger(__name__)
 
@@ -100,17 +100,15 @@ class Runtime:
 
     def _reap(self) -> None:
         try:
-            self._archive(run_round(self._store, self._objects, self._queue))
+            self._keep_ends(run_round(self._store, self._objects, self._queue))
         except (StoreAway, StoreFull) as error:
             log.warning("reap_failed", reason=str(error))
         except JobsError:
             log.exception("reap_broke")
 
-    def _archive(self, report: ReapReport) -> None:
+    def _keep_ends(self, report: ReapReport) -> None:
         for ref in (*report.failed, *report.cancelled):
-            archive_if_ended(self._shop, ref)
-            if ref.set_id is None:
-                archive_first_set(self._shop, ref.job_id)
+            keep_end(self._shop, ref)
 
 
 def broker_url(settings: Settings) -> str:

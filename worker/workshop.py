@@ -1,12 +1,13 @@
-"""What all attempts of a worker share, and how the records of ended tasks are kept."""
+"""What all attempts of a worker share, and what they do once a task has ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.leftovers import discard_leftovers
 from jobs.objects import ObjectStore
-from jobs.record import TaskRef
+from jobs.record import Job, TaskRef
 from jobs.settings import Settings
 from jobs.state import TaskStore
 from jobs.terminal import archive_record
@@ -33,15 +34,19 @@ class Workshop:
     stop_seconds: float = 20.0
 
 
-def archive_if_ended(shop: Workshop, ref: TaskRef) -> None:
-    """Stores a task's record if it is terminal."""
+def keep_end(shop: Workshop, ref: TaskRef) -> None:
+    """What is left to do for a task that has ended; nothing for another.
+
+    Its record goes to the object store, and that of the set that a job's own run has made, for a
+    rebuild after a loss of Valkey; what its attempts have stored in vain goes.
+    """
     record = shop.store.get(ref)
-    if record is not None and record.status.terminal:
-        archive_record(shop.objects, record)
-
-
-def archive_first_set(shop: Workshop, job_id: str) -> None:
-    """Stores the record of the set that the job's own run has made, if there is one."""
-    job = shop.store.get_job(job_id)
-    if job is not None and job.first_set_id is not None:
-        archive_if_ended(shop, TaskRef(job_id, job.first_set_id))
+    if record is None or not record.status.terminal:
+        return
+    archive_record(shop.objects, record)
+    if isinstance(record, Job) and record.first_set_id is not None:
+        first_set = shop.store.get_set(record.id, record.first_set_id)
+        if first_set is not None and first_set.status.terminal:
+            archive_record(shop.objects, first_set)
+    if record.token is not None:
+        discard_leftovers(shop.store, shop.objects, ref, record.token)

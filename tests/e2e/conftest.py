@@ -17,6 +17,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.processes import descendants, processes
+
 ROOT = Path(__file__).parents[2]
 COINS = ROOT / "examples" / "coins"
 # Short leases, so that a test needn't wait a minute for a killed worker's job.
@@ -56,38 +58,6 @@ def onepair(
         timeout=timeout,
         check=False,
     )
-
-
-def processes() -> dict[int, str]:
-    """Command lines of living processes by id."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if state != "Z":
-            found[int(entry.name)] = line
-    return found
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Processes below ``pid``, by id."""
-    parents: dict[int, int] = {}
-    alive = processes()
-    for one in alive:
-        try:
-            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        parents[one] = int(fields[1])
-    found: set[int] = set()
-    grown = {pid}
-    while grown:
-        grown = {one for one, parent in parents.items() if parent in grown} - found
-        found |= grown
-    return {one: alive[one] for one in found}
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:

@@ -13,13 +13,14 @@ from pydantic import SecretStr
 from jobs.errors import StoreAway
 from jobs.housekeeping import run_round, sweep_orphans, sweep_orphans_if_due
 from jobs.keys import attempt_prefix, input_key, new_job_id, record_key, task_prefix
+from jobs.leftovers import discard_leftovers
 from jobs.objects import FolderStore
 from jobs.objects.s3 import S3Store
 from jobs.queue import Queue
 from jobs.record import Kind, SampleSetRequest, Status, TaskRef
 from jobs.settings import Settings
 from jobs.state import Answer, Claim, Outcome, TaskStore
-from jobs.terminal import archive_record, discard_attempt, rebuild, settle
+from jobs.terminal import archive_record, rebuild, settle
 from tests.builders import ENGINE, FAILURE, checkpoint, new_job, set_result
 from tests.machine import trained_job
 
@@ -235,8 +236,8 @@ def test_two_attempts_have_one_result(store: TaskStore, objects: FolderStore) ->
     assert settle(objects, first, ours) == ours
     assert settle(objects, second, theirs) == ours
     assert store.finish(first, ours) is Answer.REFUSED
-    discard_attempt(objects, first)  # refused, but its files are the result
-    discard_attempt(objects, second)
+    discard_leftovers(store, objects, ref, first.token)  # refused, but its files are the result
+    discard_leftovers(store, objects, ref, second.token)
     assert objects.head(f"{first.prefix}samples.zip") is not None
     assert objects.head(f"{second.prefix}samples.zip") is None
 

@@ -139,6 +139,31 @@ def test_a_refused_beat_kills_the_child_and_publishes_nothing_more(
     assert left == []
 
 
+def test_who_wakes_up_without_the_lease_leaves_its_checkpoints_to_the_next(
+    bench, in_background, wait_until
+) -> None:
+    supervisor = bench.supervisor()
+    job_id, pid = start(bench, supervisor, in_background, wait_until)
+
+    # the lease is over and another has claimed, in one step: a beat between would renew it
+    ref, claims = TaskRef(job_id), []
+    while not claims:
+        bench.store.client.zadd(bench.store.keys.leases, {str(ref): 1}, xx=True)
+        claims += filter(None, [bench.store.claim(Kind.JOB, ref)])
+
+    wait_until(lambda: not is_running(pid), 5)
+    supervisor.stop()
+    supervisor.join(5)
+    job = bench.job(job_id)
+    assert job.token == claims[0].token
+    for named in (job.checkpoint, job.previous_checkpoint):
+        assert named is None or bench.objects.head(named.key) is not None
+    prefix = f"jobs/{job_id}/a"
+    left = {info.key for info in bench.objects.list(f"jobs/{job_id}/") if prefix in info.key}
+    kept = (job.checkpoint, job.previous_checkpoint)
+    assert left <= {*(one.key for one in kept if one), job.preview_key}
+
+
 def test_a_duplicate_ring_finds_the_task_held(bench, in_background, wait_until) -> None:
     supervisor, other = bench.supervisor(), bench.supervisor()
     job_id, _ = start(bench, supervisor, in_background, wait_until)
