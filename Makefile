@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= onepair-demo
+SEED ?= 0
 PACKAGES := osmis_core jobs service worker cli
 
-.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-quality-small bench-gpu bench-memory bench-refinement bench-scoring bench-step bench-switches bench-tables constraints clean
+.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-quality-small bench-gpu bench-memory bench-refinement bench-scoring bench-step bench-switches bench-tables chaos constraints clean
 
 setup: $(STAMP)
 
@@ -28,6 +29,9 @@ test: setup
 
 test-slow: setup  ## real trainings, faults in the middle of them, planted failures
 	$(BIN)/python -m pytest -m slow
+
+chaos: setup  ## twenty jobs under kill -9, pauses and lost messages: a quarter of an hour; SEED=1
+	$(BIN)/python -m tests.chaos --seed $(SEED)
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu

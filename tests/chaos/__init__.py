@@ -1,0 +1,1 @@
+"""A whole service under random faults: ``python -m tests.chaos --seed N``, or ``make chaos``."""
