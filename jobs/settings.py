@@ -119,6 +119,16 @@ class Settings(BaseSettings):
         description="A Valkey for counting requests where gateways share the limit; best one that "
         "keeps nothing on disk. None: each gateway counts in memory.",
     )
+    max_connections: int = Field(
+        default=4_000, ge=1, description="At once, event streams included; then 503."
+    )
+    request_head_seconds: PositiveSeconds = Field(
+        default=20.0, description="For a request's headers; then the connection is closed."
+    )
+    upload_pause_seconds: PositiveSeconds = Field(
+        default=30.0, description="Without a byte of an upload; then it is refused."
+    )
+    upload_seconds: PositiveSeconds = Field(default=900.0, description="For a whole upload.")
     webhooks: bool = Field(
         default=False, description="Whether jobs may come with a URL that is told of their end."
     )

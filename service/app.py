@@ -15,6 +15,7 @@ from service.body_limit import BodyLimitProblems
 from service.context import open_services
 from service.documentation import DESCRIPTION, install_openapi
 from service.metrics import GatewayMetrics, MeasureRequests
+from service.patience import PatientUploads
 from service.problems import install_problem_handlers, problem_responses
 from service.routes import archive, control, events, hooks, jobs, samples, system
 from service.version import package_version
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_openapi(app)
     # The last one added is the outermost.
     app.add_middleware(AdmitCallers)
+    app.add_middleware(PatientUploads, settings=settings)
     app.add_middleware(BodyLimitProblems, max_upload_bytes=settings.max_upload_bytes)
     app.add_middleware(AnswerHeaders)
     app.add_middleware(MeasureRequests, metrics=app.state.metrics)

@@ -21,6 +21,7 @@ from jobs.state import AsyncTaskReader, TaskStore, connect, connect_async
 from service.access import CallerDep, Gatekeeper
 from service.decoder import Decoder, DecoderOptions
 from service.problems import ProblemError
+from service.rendered import RenderedJobs
 
 _NVIDIA_DEVICE = Path("/dev/nvidiactl")
 
@@ -33,6 +34,7 @@ class Services:
         settings: as the process was started.
         tasks: the state machine; its calls block, so they run in threads.
         reader: the same state for those who wait: long polls and event streams.
+        rendered: jobs as pollers see them.
         objects: inputs, archives, pictures; blocking too.
         queue: the doorbell.
         decoder: reads uploads in helper processes.
@@ -42,6 +44,7 @@ class Services:
     settings: Settings
     tasks: TaskStore
     reader: AsyncTaskReader
+    rendered: RenderedJobs
     objects: ObjectStore
     queue: Queue
     decoder: Decoder
@@ -69,10 +72,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     client: redis.Redis = connect(url)
     async_client: redis.asyncio.Redis = connect_async(url)
     queue = Queue(settings, url)
+    reader = AsyncTaskReader(async_client, settings)
     services = Services(
         settings=settings,
         tasks=TaskStore(client, settings),
-        reader=AsyncTaskReader(async_client, settings),
+        reader=reader,
+        rendered=RenderedJobs(reader),
         objects=open_store(settings),
         queue=queue,
         decoder=Decoder(
@@ -93,7 +98,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await async_client.aclose()
 
 
-def _services(request: Request) -> Services:
+# dependencies are coroutines, as plain functions would each cost a hop to a thread and back
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
@@ -118,7 +124,7 @@ async def _job_id(
     return job_id
 
 
-def _set_id(
+async def _set_id(
     set_id: Annotated[
         str, PathParameter(description="The sample set's id, 64 hexadecimal digits.")
     ],

@@ -33,8 +33,8 @@ def find_set(services: Services, job_id: str, set_id: str) -> SampleSet:
     return sample_set
 
 
-async def wait_for(services: Services, ref: TaskRef, version: int | None, seconds: float) -> Job:
-    """The job, once it differs from ``version`` or the time is over.
+async def wait_for(services: Services, ref: TaskRef, version: int | None, seconds: float) -> None:
+    """Returns once a job differs from ``version``, is gone, or the time is over.
 
     Args:
         services: the gateway's collaborators.
@@ -42,12 +42,9 @@ async def wait_for(services: Services, ref: TaskRef, version: int | None, second
         version: what the client has; None: what it is now.
         seconds: at most so long.
     """
-    job = await services.reader.get(ref)
-    if isinstance(job, Job) and seconds > 0 and version in {None, job.version}:
-        job = await services.reader.wait_for_change(ref, job.version, timeout_seconds=seconds)
-    if not isinstance(job, Job):
-        raise missing(ref, deleted=await services.reader.is_deleted(ref))
-    return job
+    glance = await services.reader.glance(ref)
+    if glance is not None and version in {None, glance.version}:
+        await services.reader.wait_for_change(ref, glance.version, timeout_seconds=seconds)
 
 
 def missing(ref: TaskRef, *, deleted: bool) -> ProblemError:

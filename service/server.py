@@ -8,11 +8,11 @@ import uvicorn
 from jobs.api_keys import is_open_to_others
 from jobs.settings import Settings
 from service.app import create_app
+from service.patience import patient_protocol
 
 # An open event stream must not hold up the end of the process.
 _SHUTDOWN_SECONDS = 3
 _KEEP_ALIVE_SECONDS = 20
-_MAX_CONNECTIONS = 1_000
 _BACKLOG = 512
 _LOG = structlog.get_logger(__name__)
 
@@ -37,11 +37,12 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
         host=settings.host,
         port=settings.port,
         fd=fd,
+        http=patient_protocol(settings.request_head_seconds),
         log_level=settings.log_level,
         # Presigned URLs and ids don't belong into a log; the metrics count requests.
         access_log=False,
         server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
+        limit_concurrency=settings.max_connections,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,

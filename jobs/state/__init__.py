@@ -15,6 +15,7 @@ from jobs.state.answers import (
     ReapReport,
 )
 from jobs.state.connection import connect, connect_async
+from jobs.state.glances import Glance
 from jobs.state.reader import AsyncTaskReader
 from jobs.state.store import TaskStore
 
@@ -27,6 +28,7 @@ __all__ = [
     "ClaimAnswer",
     "CreateAnswer",
     "CreateSetAnswer",
+    "Glance",
     "NewJob",
     "Outcome",
     "Page",

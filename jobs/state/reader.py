@@ -16,6 +16,7 @@ from jobs.state.answers import Page
 from jobs.state.codec import decode, decode_event, decode_job, decode_set, to_microseconds
 from jobs.state.connection import MAX_BLOCK_SECONDS, valkey_errors
 from jobs.state.events import START, missed, reset_event
+from jobs.state.glances import Glance, Glances
 
 _SCAN_BATCH = 100
 _MAX_SCANNED = 2_000
@@ -169,6 +170,11 @@ class AsyncTaskReader:
     def __init__(self, client: redis.asyncio.Redis, settings: Settings) -> None:
         self.client = client
         self.keys = ValkeyKeys(settings.namespace)
+        self._glances = Glances(client, self.keys)
+
+    async def glance(self, ref: TaskRef) -> Glance | None:
+        """Whether a record is what it was; cheaper than ``get``. None: unknown or deleted."""
+        return await self._glances.at(ref)
 
     async def get(self, ref: TaskRef) -> Job | SampleSet | None:
         """As ``TaskReader.get``."""

@@ -84,6 +84,12 @@ REQUEST_KINDS = {
         hint="Scale image and mask down together (nearest neighbour for the mask).",
         example="The image has 400 megapixels; the limit is 50.",
     ),
+    "slow_upload": ProblemKind(
+        status=408,
+        title="The upload came too slowly",
+        hint="Send it again, on a better line or with smaller files.",
+        example="Nothing came for 30 seconds.",
+    ),
     "unsupported_image": ProblemKind(
         status=415,
         title="This is not an image we read",

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from jobs.record import Status, TaskRef
 from service.access import CallerDep
@@ -15,7 +14,7 @@ from service.conditional import etag_matches, known_version, record_etag
 from service.context import JobId, ServicesDep
 from service.documentation import header_docs
 from service.forms import JobForm
-from service.lookups import wait_for
+from service.lookups import missing, wait_for
 from service.problems import FieldError, ProblemError, caller_responses
 from service.submission import read_only, submit
 from service.views import DryRunView, JobPage, JobView
@@ -141,14 +140,18 @@ async def get_job(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The job; with `wait`, as soon as it changes."""
-    job = await wait_for(services, TaskRef(job_id), known_version(if_none_match), wait)
-    headers = {"ETag": record_etag(job), "Cache-Control": "no-cache"}
-    if not job.status.terminal:
+    ref = TaskRef(job_id)
+    if wait > 0:
+        await wait_for(services, ref, known_version(if_none_match), wait)
+    shown = await services.rendered.get(job_id)
+    if shown is None:
+        raise missing(ref, deleted=await services.reader.is_deleted(ref))
+    headers = {"ETag": shown.etag, "Cache-Control": "no-cache"}
+    if not shown.is_terminal:
         headers["Retry-After"] = str(POLL_SECONDS)
-    if etag_matches(if_none_match, headers["ETag"]):
+    if etag_matches(if_none_match, shown.etag):
         return Response(status_code=304, headers=headers)
-    view = await run_in_threadpool(JobView.of, job)
-    return _json(view, headers=headers)
+    return Response(shown.body, media_type="application/json", headers=headers)
 
 
 def _json(

@@ -1,0 +1,1 @@
+"""What one gateway carries: ``python -m bench.load [rates|together|sizes]``, on the loopback."""
