@@ -7,7 +7,7 @@ OUT ?= onepair-demo
 SEED ?= 0
 PACKAGES := osmis_core jobs service worker cli
 
-.PHONY: setup demo serve test test-slow test-gpu lint format bench bench-quality bench-quality-small bench-gpu bench-memory bench-refinement bench-scoring bench-step bench-switches bench-tables chaos constraints clean
+.PHONY: setup demo serve test test-slow test-gpu lint audit format bench bench-quality bench-quality-small bench-gpu bench-load bench-memory bench-refinement bench-scoring bench-step bench-switches bench-tables chaos constraints clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: setup  ## known vulnerabilities in what is pinned, as far as they can be looked up
+	$(PYTHON) .ci/audit
+
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -53,6 +56,9 @@ bench-step: setup  ## one training step beside the yardsticks, paired
 
 bench-switches: setup  ## each fast path of the step, alone and without it
 	$(BIN)/python -m bench.step --switches
+
+bench-load: setup  ## one gateway under polls, event streams and uploads: three minutes
+	$(BIN)/python -m bench.load
 
 bench-tables: setup  ## the paper's Tables 3 and 4, small: an hour on two cores, resumable
 	$(BIN)/python -m bench.tables

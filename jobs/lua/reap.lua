@@ -7,6 +7,22 @@ if not redis.call('SET', TAG .. ':reaper', text(NOW), 'NX', 'PX', cfg.reap_lock_
 end
 local function note(list, ref) done[list][#done[list] + 1] = ref end
 
+-- A due time further ahead than any can be: the clock was set back since. What is too far off comes
+-- as late as it may; of what waits in line, the order stays.
+local function too_far(queue, limit)
+  return redis.call('ZRANGEBYSCORE', queue, '(' .. text(limit), '+inf', 'LIMIT', 0, 100)
+end
+for _, ref in ipairs(too_far(LEASES, NOW + cfg.lease_us)) do
+  redis.call('ZADD', LEASES, text(NOW + cfg.lease_us), ref)
+end
+for _, kind in ipairs({ 'job', 'set' }) do
+  local queue = TAG .. ':pending:' .. kind
+  for place, ref in ipairs(too_far(queue, NOW + cfg.retry_max_us)) do
+    redis.call('ZADD', queue, text(NOW - 100 + place), ref)
+    if get(ref, 'status') then set(ref, 'not_before_us', text(NOW - 100 + place)) end
+  end
+end
+
 for _, ref in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', text(NOW), 'LIMIT', 0, 100)) do
   if dead_and_buried(ref) or not get(ref, 'status') then
     redis.call('ZREM', LEASES, ref)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from jobs.errors import StoreAway
 from tests.chaos.stack import LEASE_SECONDS, WORKERS, Stack
 
-PAUSE_SECONDS = (2.0, 9.0)
+PAUSE_SECONDS = (4.0, 16.0)
 """Between two faults."""
 DOWN_SECONDS = (0.2, 4.0)
 LONG_DOWN_SECONDS = LEASE_SECONDS + 4.0

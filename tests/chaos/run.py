@@ -16,9 +16,9 @@ from tests.chaos.promises import bytes_of_dead_attempts, look
 from tests.chaos.stack import Stack
 
 TINY = {"preset": "paper", "max_size": "64", "output_size": "train"}
-ITERATIONS = "60"
+ITERATIONS = "40"
 TICK_SECONDS = 0.1
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 900.0
 """After the last fault, for all jobs to end."""
 
 

@@ -8,11 +8,17 @@ import json
 import redis
 from celery import Celery
 
+from jobs.housekeeping import run_round
+from jobs.keys import new_job_id
+from jobs.objects import FolderStore
 from jobs.queue import RUN_JOB, RUN_SET, Queue, celery_config, celery_url
 from jobs.record import Kind, TaskRef
 from jobs.settings import Settings
+from jobs.state import TaskStore
 from jobs.valkey import EmbeddedValkey
+from tests.builders import new_job
 
+WAITING = 1_000
 JOB, SET = TaskRef("1" * 32), TaskRef("1" * 32, "2" * 64)
 
 
@@ -54,3 +60,38 @@ def test_the_settings_of_the_reliability_page(settings: Settings) -> None:
     assert config["broker_transport_options"]["global_keyprefix"] == "cel:"
     assert config["broker_url"] == "redis://host/0"
     assert celery_url("unix:///run/v.sock") == "redis+socket:///run/v.sock?virtual_host=0"
+
+
+def test_a_thousand_waiting_jobs_and_one_busy_worker_are_no_flood_of_messages(
+    settings: Settings, client: redis.Redis, queue: Queue, objects: FolderStore
+) -> None:
+    """Five minutes, a round every quarter of a minute; the worker takes no message meanwhile."""
+    store = TaskStore(client, settings.model_copy(update={"reap_lock_seconds": 0.001}))
+    new = new_job()
+    store.create_job(new)
+    refs = [TaskRef(new.id), *(TaskRef(new_job_id()) for _ in range(WAITING - 1))]
+    pipe = client.pipeline()
+    for ref in refs[1:]:
+        pipe.copy(store.keys.record(refs[0]), store.keys.record(ref))
+        pipe.zadd(store.keys.pending(Kind.JOB), {str(ref): 1})
+    pipe.execute()
+    for ref in refs:  # as a gateway does when a job comes
+        queue.ring(ref)
+    rounds = 20
+    for _ in range(rounds):
+        run_round(store, objects, queue)
+        assert queue.waiting(Kind.JOB) <= WAITING + 100
+        pipe = client.pipeline()
+        for ref in refs:  # a quarter of a minute later, or as if
+            pipe.hincrby(store.keys.record(ref), "rung_us", -15_000_000)
+        pipe.execute()
+    assert client.zcard(store.keys.pending(Kind.JOB)) == WAITING
+
+    client.delete(f"cel:{settings.namespace}:jobs")  # and now all messages are lost
+    for _ in range(rounds):
+        run_round(store, objects, queue)
+        pipe = client.pipeline()
+        for ref in refs:
+            pipe.hincrby(store.keys.record(ref), "rung_us", -15_000_000)
+        pipe.execute()
+    assert 100 <= queue.waiting(Kind.JOB) <= WAITING + 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import resource
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from jobs.objects import open_store
+from jobs.objects.s3 import S3Store
 from jobs.settings import Settings
 from jobs.state import TaskStore, connect
 from jobs.valkey import EmbeddedValkey
 from service.app import create_app
+from tests.faulty_s3 import FaultyS3
 from tests.integration.service.live import LiveGateway
 from tests.integration.service.pairs import index_mask, pair_files, photograph, png
 from tests.integration.service.refusals import assert_refused
@@ -105,6 +108,38 @@ def test_a_job_on_s3(settings: Settings, seaweed: SeaweedFS) -> None:
         assert len(list(objects.list(prefix))) == 3
         assert gateway.delete(f"/jobs/{response.json()['id']}").status_code == 204
         assert list(objects.list(prefix)) == []
+
+
+def test_s3_on_a_bad_day(settings: Settings, seaweed: SeaweedFS, task_store: TaskStore) -> None:
+    """A third of its answers are errors, late, missing or cut off: taken or 503, never between."""
+    whole = seaweed.settings()
+    with FaultyS3(seaweed.endpoint_url, share=0.33) as faulty:
+        on_s3 = settings.model_copy(
+            update=whole.model_dump(include={"store", "s3_bucket"})
+            | {
+                "s3_endpoint_url": faulty.endpoint_url,
+                "s3_access_key": whole.s3_access_key,
+                "s3_secret_key": whole.s3_secret_key,
+            }
+        )
+        accepted = []
+        with TestClient(create_app(on_s3), raise_server_exceptions=False) as gateway:
+            for _ in range(8):
+                response = gateway.post("/jobs", files=pair_files())
+                if response.status_code == 202:
+                    accepted.append(response.json()["id"])
+                else:
+                    assert_refused(response, 503, "store_away")
+    assert accepted
+    assert {job.id for job in task_store.list_jobs().items} == set(accepted)
+    objects = S3Store.from_settings(whole)
+    for job_id in accepted:
+        job = task_store.get_job(job_id)
+        assert job is not None
+        image = objects.get_bytes(job.input.image_key)
+        assert hashlib.sha256(image).hexdigest() == job.input.image_sha256
+        assert objects.head(job.input.mask_key) is not None
+        assert objects.head(job.input.pair_key) is not None
 
 
 def test_no_room_for_the_upload_itself(

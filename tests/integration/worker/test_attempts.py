@@ -10,8 +10,11 @@ from pathlib import Path
 from jobs.errors import StoreAway
 from jobs.keys import record_key
 from jobs.objects import FolderStore, ObjectInfo
+from jobs.objects.s3 import S3Store
 from jobs.record import Job, SampleSet, SampleSetRequest, Status, TaskRef
 from jobs.settings import Settings
+from tests.faulty_s3 import FaultyS3
+from tests.servers import SeaweedFS
 
 Run = Callable[[str], Job]
 
@@ -165,3 +168,28 @@ def test_a_store_away_longer_than_the_lease_costs_neither_lease_nor_job(bench) -
     assert job.status is Status.SUCCEEDED
     assert (job.strikes, job.losses) == (0, 0)
     assert bench.log() == ["train from 0", "sample from 30"]
+
+
+def test_a_store_on_a_bad_day_costs_no_job(bench, settings: Settings, seaweed: SeaweedFS) -> None:
+    """A quarter of all requests is refused, slow, unanswered or cut off."""
+    with FaultyS3(seaweed.endpoint_url, share=0.25) as faulty:
+        objects = S3Store.from_settings(seaweed.settings(s3_endpoint_url=faulty.endpoint_url))
+        bench.objects = S3Store.from_settings(seaweed.settings())
+        jobs = [bench.post() for _ in range(5)]
+        supervisor = bench.supervisor(objects)
+        deadline = time.monotonic() + 120
+        while not all(bench.job(job_id).status.terminal for job_id in jobs):
+            assert time.monotonic() < deadline, [bench.job(job_id) for job_id in jobs]
+            supervisor.run(TaskRef(jobs[0]))
+            time.sleep(0.05)
+        supervisor.stop()
+        supervisor.join(20)
+
+    assert sum(count for fault, count in faulty.done.items() if fault != "none") > 10
+    for job_id in jobs:
+        job = bench.job(job_id)
+        assert (job.status, job.strikes, job.losses) == (Status.SUCCEEDED, 0, 0), job
+        made = bench.store.get_set(job_id, job.first_set_id)
+        archive = bench.objects.get_bytes(made.result.archive_key)
+        assert hashlib.sha256(archive).hexdigest() == made.result.sha256
+        assert bench.objects.head(job.checkpoint.key) is not None
