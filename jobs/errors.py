@@ -5,6 +5,23 @@ They are named for the state of the world, as the API's codes are (``store_away`
 
 from __future__ import annotations
 
+import errno
+import re
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OF_RUST = re.compile(r"\(os error (\d+)\)")
+
+
+def is_out_of_room(error: BaseException) -> bool:
+    """Whether a disk, a quota or a limit on file sizes was at its end.
+
+    Also of errors of libraries in Rust (safetensors), which have the number in their text.
+    """
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    named = _OF_RUST.search(str(error))
+    return named is not None and int(named[1]) in _NO_ROOM
+
 
 class JobsError(Exception):
     """Base of all errors raised by ``jobs``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import BinaryIO, Literal
 
 from fastapi import UploadFile
 
+from jobs.errors import is_out_of_room
 from service.problems import ProblemError
 
 FileRole = Literal["image", "mask"]
 _CHUNK_BYTES = 1 << 20
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ async def receive(upload: UploadFile | None, role: FileRole, folder: Path) -> Re
     try:
         sha256, size_bytes = await asyncio.to_thread(_store, upload.file, folder / role)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if not is_out_of_room(error):
             raise
         raise ProblemError("store_full", "There is no room for the upload.") from error
     if size_bytes == 0:

@@ -133,9 +133,8 @@ class Attempt(ABC):
             case FailureReport(memory=True):
                 return self._run_smaller(assignment)
             case FailureReport():
-                raise WorkFailedError(
-                    JobFailure(code=ending.code, detail=ending.detail, hint=ending.hint)
-                )
+                failure = JobFailure(code=ending.code, detail=ending.detail, hint=ending.hint)
+                raise ChildCrashedError(failure) if ending.again else WorkFailedError(failure)
             case StoppedReport():
                 raise ShutdownRequestedError
             case _:

@@ -78,9 +78,11 @@ def main(arguments: list[str]) -> int:
     """Does the assignment; exit status 0 means that the last report tells how it ended."""
     link = supervised(int(arguments[1]))
     assignment = Assignment.model_validate_json(Path(arguments[0]).read_bytes())
+    from jobs.errors import is_out_of_room
     from osmis_core.errors import OsmisError
     from osmis_core.training.allocation import keep_freed_memory
     from worker.child_work import is_memory_error, sample, train
+    from worker.endings import DISK_FULL
 
     try:
         if assignment.work == "train":
@@ -93,10 +95,14 @@ def main(arguments: list[str]) -> int:
         traceback.print_exc()
         link.say(FailureReport(code=error.code, detail=error.detail, hint=error.hint))
     except Exception as error:
-        if not is_memory_error(error):
+        if is_memory_error(error):
+            failure = FailureReport(code="out_of_memory", detail=str(error), memory=True)
+        elif is_out_of_room(error):
+            failure = FailureReport(**DISK_FULL.model_dump(exclude={"log_key"}), again=True)
+        else:
             raise
         traceback.print_exc()
-        link.say(FailureReport(code="out_of_memory", detail=str(error), memory=True))
+        link.say(failure)
     return 0
 
 

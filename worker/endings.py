@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from jobs.record import JobFailure
 
+DISK_FULL = JobFailure(
+    code="disk_full",
+    detail="The worker's disk is full.",
+    hint="Make room where the worker keeps its data (ONEPAIR_DATA_DIR), and submit the pair again.",
+)
+WORKER_FAULT = JobFailure(
+    code="worker_fault",
+    detail="The worker met an error of its own.",
+    hint="The worker's log has the traceback; please report it.",
+)
+
 
 class AttemptEndedError(Exception):
     """Base: the attempt is over without a result."""
@@ -26,7 +37,7 @@ class WorkFailedError(AttemptEndedError):
 
 
 class ChildCrashedError(AttemptEndedError):
-    """The child died or hung: STRIKE, and try again from the last checkpoint."""
+    """The child died, hung or met a full disk: STRIKE, and again from the last checkpoint."""
 
     def __init__(self, failure: JobFailure) -> None:
         super().__init__(failure.detail)

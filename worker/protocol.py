@@ -141,13 +141,21 @@ class StoppedReport(Message):
 
 
 class FailureReport(Message):
-    """The child can't do this work; trying again would not help (unless ``memory``)."""
+    """The child can't do this work.
+
+    Attributes:
+        code: of the job's failure, with ``detail`` and ``hint``.
+        memory: it ran out of memory: once more, smaller.
+        again: another attempt may succeed, here or elsewhere. Else the same input would end the
+            same way.
+    """
 
     type: Literal["failure"] = "failure"
     code: str
     detail: str
     hint: str = ""
     memory: bool = False
+    again: bool = False
 
 
 Report = Annotated[

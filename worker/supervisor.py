@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from jobs.errors import JobsError, StoreAway, StoreFull
+from jobs.errors import JobsError, StoreAway, StoreFull, is_out_of_room
 from jobs.record import JobFailure, Kind, TaskRef
 from jobs.state import Claim
+from worker.endings import DISK_FULL, WORKER_FAULT
 from worker.job_attempt import JobAttempt, SetAttempt
 from worker.workshop import Workshop
 
@@ -102,16 +103,11 @@ class Supervisor:
         make = JobAttempt if claim.sample_set is None else SetAttempt
         try:
             make(self._shop, claim, self._stopping).run()
-        except Exception:
+        except Exception as error:
             log.exception("attempt_broke", task=str(claim.ref))
-            self._strike(claim)
+            self._strike(claim, DISK_FULL if is_out_of_room(error) else WORKER_FAULT)
 
-    def _strike(self, claim: Claim) -> None:
-        failure = JobFailure(
-            code="worker_fault",
-            detail="The worker met an error of its own.",
-            hint="The worker's log has the traceback; please report it.",
-        )
+    def _strike(self, claim: Claim, failure: JobFailure) -> None:
         try:
             self._shop.store.strike(claim, failure)
         except JobsError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import uuid
@@ -12,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from jobs.errors import ObjectMissing, StoreAway, StoreFull
+from jobs.errors import ObjectMissing, StoreAway, StoreFull, is_out_of_room
 from jobs.keys import check_object_key, check_object_prefix
 from jobs.objects.base import CHUNK_BYTES, OCTETS, ObjectInfo
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -217,6 +215,6 @@ def _disk_errors(key: str | None = None) -> Iterator[None]:
     except OSError as error:
         if key is not None and isinstance(error, _NOTHING_THERE):
             raise ObjectMissing(f"no object {key}") from error
-        if error.errno in _NO_ROOM:
+        if is_out_of_room(error):
             raise StoreFull("the object folder's disk is full") from error
         raise StoreAway(f"the object folder can't be used: {error.strerror}") from error

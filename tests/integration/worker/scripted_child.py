@@ -106,7 +106,12 @@ def _trouble(script: dict[str, Any], step: int, link: Supervised) -> None:
         time.sleep(600)
     else:
         is_memory = kind == "memory"
-        link.say(FailureReport(code=kind, detail="as told", hint="ask less", memory=is_memory))
+        again = kind == "disk_full"
+        link.say(
+            FailureReport(
+                code=kind, detail="as told", hint="ask less", memory=is_memory, again=again
+            )
+        )
         sys.exit(0)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +128,33 @@ def test_out_of_memory_twice_fails_with_a_hint(bench, run: Run) -> None:
     assert job.failure.code == "out_of_memory"
     assert "max_size" in job.failure.hint
     assert bench.log() == ["train from 0", "train from 0 smaller"]
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_retry(bench, run: Run) -> None:
+    job = run(bench.post(trouble=bench.trouble("disk_full"), trouble_at=25, step_seconds=0.05))
+
+    assert job.status is Status.SUCCEEDED
+    assert bench.log()[1] == "train from 20"
+
+
+def test_a_disk_that_stays_full_fails_the_job_with_a_hint(bench, run: Run) -> None:
+    job = run(bench.post(trouble=bench.trouble("disk_full"), trouble_at=5, once=False))
+
+    assert job.failure.code == "disk_full"
+    assert bench.log() == ["train from 0"] * 3
+
+
+def test_the_supervisors_own_disk_is_full(bench, run: Run, monkeypatch) -> None:
+    """It can't even make the attempt's folder."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("worker.attempt.Attempt.run", refuse)
+    job = run(bench.post())
+
+    assert job.failure.code == "disk_full"
+    assert "ONEPAIR_DATA_DIR" in job.failure.hint
 
 
 def test_a_killed_child_costs_a_retry_not_the_job(bench, run: Run) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import resource
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,3 +147,26 @@ def test_one_that_is_stopped_and_will_go_on_is_not_warned_of(assignment: Assignm
     train(assignment, link)  # type: ignore[arg-type]
     assert link.of(StoppedReport)
     assert not link.of(WarningReport)
+
+
+def test_a_full_disk_is_told_and_worth_another_attempt(assignment: Assignment) -> None:
+    """A real child that may write no more than a few kilobytes into a file."""
+    path = assignment.folder / "assignment.json"
+    path.write_text(assignment.model_dump_json())
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker.child", str(path), str(os.getpid())],
+        stdin=subprocess.PIPE,  # open as long as its supervisor lives
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=no_room,
+    ) as child:
+        assert child.stdout is not None
+        told = json.loads(child.stdout.readlines()[-1])
+        assert child.wait(60) == 0
+    assert (told["type"], told["code"], told["again"]) == ("failure", "disk_full", True)
+    assert not list(assignment.folder.glob("checkpoint-*.safetensors"))
