@@ -186,6 +186,16 @@ class ValkeyKeys:
         return f"{self.tag}:keys_used"
 
     @property
+    def tally(self) -> str:
+        """Hash of counts that only grow: what has happened how often, ``job:ended:failed:code``."""
+        return f"{self.tag}:tally"
+
+    @property
+    def stored_bytes(self) -> str:
+        """Hash of API key ids: bytes that their jobs have stored."""
+        return f"{self.tag}:bytes"
+
+    @property
     def dead(self) -> str:
         """List of tasks given up after too many strikes or losses."""
         return f"{self.tag}:dead"

@@ -18,6 +18,7 @@ from service.metrics import GatewayMetrics, MeasureRequests
 from service.patience import PatientUploads
 from service.problems import install_problem_handlers, problem_responses
 from service.routes import archive, control, events, hooks, jobs, samples, system
+from service.task_metrics import TaskMetrics
 from service.version import package_version
 
 _MAX_FILES = 2
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_services(app.state.settings) as services:
         app.state.services = services
+        app.state.metrics.registry.register(TaskMetrics(services.tasks, services.objects))
         async with housekeeping(services):
             yield
 

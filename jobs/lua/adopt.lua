@@ -15,6 +15,7 @@ if status and status ~= 'queued' and get(ref, 'made_by_job') ~= '1' then return 
 if not status then
   set(ref, 'doc', doc, 'owner', get(job, 'owner') or '', 'version', '0', 'strikes', '0',
     'losses', '0', 'warnings', '', 'created_us', text(NOW))
+  tally(ref, 'created')
 end
 close(ref)
 set(ref, 'made_by_job', '1')

@@ -11,6 +11,7 @@ local function take(ref)
   set(ref, 'token', token, 'claimant', nonce)
   redis.call('HSETNX', record(ref), 'started_us', text(NOW))
   redis.call('HDEL', record(ref), 'not_before_us')
+  tally(ref, 'claimed')
   set_status(ref, 'running')
   return token
 end
@@ -34,7 +35,7 @@ local function consider(ref)
       if state[3] == nonce and state[1] == 'running' then return 'claimed', state[4] end
       return 'held'
     end
-    local answer = lose(ref)
+    local answer = lose(ref, 'lease_over')
     if answer == 'failed' then return 'done' end
     if answer == 'cancelled' then return answer end
   end

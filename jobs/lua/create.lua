@@ -36,5 +36,6 @@ if digest ~= '' then
 end
 emit(job, 'status', '{"status":"queued"}')
 warn(job, warnings)
+tally(job, 'created')
 enqueue(job, 0)
 return { 'created', job }

@@ -27,6 +27,7 @@ redis.call('ZADD', TAG .. ':sets:' .. job, created, set_id)
 redis.call('HSET', TAG .. ':pins:' .. job, set_id, key)
 redis.call('SADD', TAG .. ':open:' .. job, ref)
 redis.call('SADD', TAG .. ':opensets:' .. owner, ref)
+tally(ref, 'created')
 enqueue(ref, 0)
 set_status(ref, 'queued')
 return { status and 'restarted' or 'created' }

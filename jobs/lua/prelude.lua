@@ -31,6 +31,13 @@ end
 
 local function get(ref, field) return redis.call('HGET', record(ref), field) end
 local function set(ref, ...) redis.call('HSET', record(ref), ...) end
+
+-- What has happened so often, for the metrics: only ever grows.
+local function tally(ref, what)
+  local _, is_set = split(ref)
+  redis.call('HINCRBY', TAG .. ':tally', (is_set and 'set' or 'job') .. ':' .. what, 1)
+end
+
 local function dead_and_buried(ref)
   local job = split(ref)
   return redis.call('EXISTS', TAG .. ':tomb:' .. ref) == 1
@@ -90,6 +97,7 @@ local function end_one(ref, status, failure)
   set(ref, 'finished_us', text(NOW))
   redis.call('HDEL', record(ref), 'not_before_us')
   if failure ~= '' then set(ref, 'failure', failure) end
+  tally(ref, 'ended:' .. status .. ':' .. (failure ~= '' and cjson.decode(failure).code or ''))
   set_status_of_one(ref, status)
   local _, is_set = split(ref)
   if not is_set and get(ref, 'hook') == '1' then redis.call('ZADD', HOOKS, text(NOW), ref) end
@@ -128,8 +136,9 @@ local function backoff(base_count)
   return math.min(cfg.retry_base_us * 2 ^ (base_count - 1), cfg.retry_max_us)
 end
 
--- The worker is gone (lease over) or going (RELEASE): nobody's fault, so the first is free.
-local function lose(ref)
+-- The worker is gone ('lease_over') or going ('released'): nobody's fault, so the first is free.
+local function lose(ref, cause)
+  tally(ref, 'lost:' .. cause)
   if get(ref, 'cancel') == '1' then
     end_task(ref, 'cancelled', '')
     return 'cancelled'

@@ -27,7 +27,7 @@ for _, ref in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', text(NOW), 'LIM
   if dead_and_buried(ref) or not get(ref, 'status') then
     redis.call('ZREM', LEASES, ref)
   else
-    note(lose(ref), ref)
+    note(lose(ref, 'lease_over'), ref)
   end
 end
 

@@ -6,6 +6,7 @@ if get(ref, 'cancel') == '1' then
   end_task(ref, 'cancelled', '')
   return { 'cancelled' }
 end
+tally(ref, 'struck:' .. cjson.decode(failure).code)
 local strikes = redis.call('HINCRBY', record(ref), 'strikes', 1)
 if strikes >= cfg.max_strikes then
   give_up(ref, failure)

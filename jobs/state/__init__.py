@@ -14,6 +14,7 @@ from jobs.state.answers import (
     PublishAnswer,
     ReapReport,
 )
+from jobs.state.census import Census, Happening
 from jobs.state.connection import connect, connect_async
 from jobs.state.glances import Glance
 from jobs.state.reader import AsyncTaskReader
@@ -24,11 +25,13 @@ __all__ = [
     "AsyncTaskReader",
     "BeatAnswer",
     "BeatReport",
+    "Census",
     "Claim",
     "ClaimAnswer",
     "CreateAnswer",
     "CreateSetAnswer",
     "Glance",
+    "Happening",
     "NewJob",
     "Outcome",
     "Page",

@@ -13,6 +13,7 @@ from jobs.keys import ValkeyKeys
 from jobs.record import Event, Job, SampleSet, Status, TaskRef
 from jobs.settings import Settings
 from jobs.state.answers import Page
+from jobs.state.census import Census, take_census
 from jobs.state.codec import decode, decode_event, decode_job, decode_set, to_microseconds
 from jobs.state.connection import MAX_BLOCK_SECONDS, valkey_errors
 from jobs.state.events import START, missed, reset_event
@@ -126,6 +127,10 @@ class TaskReader:
                 pipe.hgetall(self.keys.record(TaskRef(job_id)))
             rows = pipe.execute()
         return [decode_job(fields) for fields in rows if fields]
+
+    def census(self) -> Census:
+        """The service in numbers."""
+        return take_census(self.client, self.keys)
 
     def list_sets(self, job_id: str) -> list[SampleSet]:
         """A job's sample sets, newest first."""

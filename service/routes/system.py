@@ -133,7 +133,7 @@ async def version() -> Version:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
 )
-async def metrics(request: Request) -> Response:
-    """Requests by route and status, their duration, and the process."""
+def metrics(request: Request) -> Response:
+    """Requests by route and status, their duration, the process, and all tasks."""
     held: GatewayMetrics = request.app.state.metrics
     return Response(generate_latest(held.registry), media_type=CONTENT_TYPE_LATEST)

@@ -198,8 +198,8 @@ def test_deleting_a_job_removes_its_sets_and_every_trace(
     lifetime_ms = client.pttl(f"{task_store.keys.tag}:tomb:{new.id}")
     assert isinstance(lifetime_ms, int)
     assert lifetime_ms / 1e3 == pytest.approx(7 * 86_400, abs=60)
-    # Of the whole service, only the sweep and the fence are left.
+    # Of the whole service, only the sweep, the fence and what is counted are left.
     rest = {
         key.removeprefix(task_store.keys.tag) for key in client.scan_iter(f"{task_store.keys.tag}*")
     }
-    assert rest == left | {":sweep", ":fence"}
+    assert rest == left | {":sweep", ":fence", ":tally"}
