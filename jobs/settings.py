@@ -102,6 +102,12 @@ class Settings(BaseSettings):
         description="torch.compile of the generator on a GPU; needs a C compiler. Unmeasured.",
     )
 
+    # the worker's metrics; the gateway has its own at /metrics
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65_535, description="Where a worker answers Prometheus; None: not."
+    )
+
     # the gateway
     host: str = "127.0.0.1"
     port: int = Field(default=8_000, ge=0, le=65_535)

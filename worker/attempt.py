@@ -22,7 +22,7 @@ from jobs.record import (
     Progress,
     Status,
 )
-from jobs.state import Claim, Outcome
+from jobs.state import Answer, Claim, Outcome
 from jobs.terminal import settle
 from worker.child_process import ChildProcess, child_environment, oom_kills
 from worker.child_run import ChildRun
@@ -63,7 +63,7 @@ class Attempt(ABC):
         self.stopping = stopping
         self.folder = shop.folder / f"{claim.ref.job_id}-{claim.token}"
         self.lease = Lease(shop.store, claim, beat_seconds=shop.settings.beat_seconds)
-        self.transfers = Transfers(shop.objects)
+        self.transfers = Transfers(shop.objects, shop.metrics)
         self.courier = Courier(
             shop.store,
             self.lease,
@@ -88,8 +88,9 @@ class Attempt(ABC):
         self.folder.mkdir(parents=True)
         log.info("attempt_begins", task=str(self.claim.ref), token=self.claim.token)
         try:
-            with self.transfers:
-                self._run_to_record()
+            with self.transfers, self.shop.metrics.attempt(self.claim.ref.kind):
+                end = self._run_to_record()
+            self.shop.metrics.attempt_ended(self.claim.ref.kind, end)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -118,6 +119,7 @@ class Attempt(ABC):
             self.lease,
             self.courier,
             hang_watch=HangWatch(self.shop.settings),
+            metrics=self.shop.metrics,
             stopping=self.stopping,
             stop_seconds=self.shop.stop_seconds,
         ).run()
@@ -227,13 +229,15 @@ class Attempt(ABC):
                     raise ShutdownRequestedError
             time.sleep(WAIT_SECONDS / 10)
 
-    def _run_to_record(self) -> None:
+    def _run_to_record(self) -> str:
+        """Works, and records; how it ended, for the metrics."""
         try:
             outcome = self.work()
             settled = self.wait_for(
                 self.transfers.submit(settle, self.shop.objects, self.claim, outcome)
             )
-            self._record(self.shop.store.finish, self.claim, settled)
+            answer = self._record(self.shop.store.finish, self.claim, settled)
+            end = "succeeded" if answer == Answer.OK else answer
         except LeaseLostError as lost:
             log.warning("lease_lost", reason=str(lost))
             self._record(
@@ -243,10 +247,12 @@ class Attempt(ABC):
                 self.claim.ref,
                 self.claim.token,
             )
-            return
-        except AttemptEndedError as end:
-            self._record_end(end)
+            return "lease_lost"
+        except AttemptEndedError as ended:
+            end = ended.label
+            self._record_end(ended)
         self._record(keep_end, self.shop, self.claim.ref)
+        return end
 
     def _record_end(self, end: AttemptEndedError) -> None:
         store = self.shop.store
@@ -265,11 +271,14 @@ class Attempt(ABC):
             case ChildCrashedError():
                 self._record(store.strike, self.claim, self._with_log(end.failure))
 
-    def _record(self, event: Callable[..., Any], *arguments: Any) -> None:
+    def _record(self, event: Callable[..., Any], *arguments: Any) -> str:
         """A last word, repeated while a store is away; not for ever when shutting down.
 
         No beats meanwhile: after it, the token is no longer current. Should it never get
         through, the lease runs out and another worker comes to the same end.
+
+        Returns:
+            What was answered; ``unheard``: nothing in time.
         """
         future = self.transfers.submit(event, *arguments)
         patience = self.shop.settings.lease_seconds
@@ -277,8 +286,10 @@ class Attempt(ABC):
         while not wait([future], timeout=WAIT_SECONDS).done:
             if time.monotonic() > deadline:
                 log.error("last_word_unheard", task=str(self.claim.ref), seconds=patience)
-                return
-        log.info("attempt_ends", task=str(self.claim.ref), answer=str(future.result()))
+                return "unheard"
+        answer = str(future.result())
+        log.info("attempt_ends", task=str(self.claim.ref), answer=answer)
+        return answer
 
     def _with_log(self, failure: JobFailure) -> JobFailure:
         """The failure with the child's log beside it, if it can be stored in time."""

@@ -13,6 +13,7 @@ from worker.courier import Courier
 from worker.endings import CancelRequestedError, ChildCrashedError
 from worker.hang_watch import HangWatch
 from worker.lease import Lease
+from worker.metrics import WorkerMetrics
 from worker.protocol import (
     CheckpointReport,
     ConfigReport,
@@ -22,6 +23,7 @@ from worker.protocol import (
     PreviewReport,
     ProgressReport,
     Report,
+    SampledReport,
     WarningReport,
 )
 
@@ -38,6 +40,7 @@ class ChildRun:
         lease: the claim it works under.
         courier: gets its checkpoints and previews.
         hang_watch: judges its silence.
+        metrics: are told where it is.
         stopping: set when the worker shuts down.
         stop_seconds: how long the child may take to stop when told to.
     """
@@ -49,6 +52,7 @@ class ChildRun:
         courier: Courier,
         *,
         hang_watch: HangWatch,
+        metrics: WorkerMetrics,
         stopping: threading.Event,
         stop_seconds: float,
     ) -> None:
@@ -56,6 +60,7 @@ class ChildRun:
         self._lease = lease
         self._courier = courier
         self._hang_watch = hang_watch
+        self._metrics = metrics
         self._stopping = stopping
         self._stop_seconds = stop_seconds
         self._ordered: set[Order] = set()
@@ -98,12 +103,16 @@ class ChildRun:
             case ProgressReport():
                 self._hang_watch.moved(report.phase, report.progress)
                 self._lease.report(phase=report.phase, progress=report.progress)
+                self._metrics.progress(report.phase, report.progress, report.gpu_bytes)
             case WarningReport():
                 self._lease.warn(report.warning)
             case CheckpointReport():
                 self._courier.take_checkpoint(report)
             case PreviewReport():
                 self._courier.take_preview(report)
+            case SampledReport():
+                self._ending = report
+                self._metrics.sampled(report)
             case _:
                 self._ending = report
 

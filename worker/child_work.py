@@ -69,7 +69,9 @@ class Hooks:
             eta_seconds=progress.eta_seconds,
             losses=losses,
         )
-        self._link.say(ProgressReport(phase=Phase.TRAINING, progress=public))
+        self._link.say(
+            ProgressReport(phase=Phase.TRAINING, progress=public, gpu_bytes=_gpu_bytes())
+        )
 
     def should_stop(self) -> bool:
         """Finishing and stopping both end the loop; what comes after differs."""
@@ -220,7 +222,14 @@ class Stages:
             steps_per_second=speed,
             eta_seconds=(total - done) / speed if speed else None,
         )
-        self._link.say(ProgressReport(phase=Phase(stage), progress=progress))
+        self._link.say(
+            ProgressReport(phase=Phase(stage), progress=progress, gpu_bytes=_gpu_bytes())
+        )
+
+
+def _gpu_bytes() -> int:
+    """What this process has allocated at most on a GPU."""
+    return torch.cuda.max_memory_allocated()  # 0 where there is none
 
 
 def is_memory_error(error: BaseException) -> bool:

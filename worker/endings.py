@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jobs.record import JobFailure
 
 DISK_FULL = JobFailure(
@@ -17,19 +19,31 @@ WORKER_FAULT = JobFailure(
 
 
 class AttemptEndedError(Exception):
-    """Base: the attempt is over without a result."""
+    """Base: the attempt is over without a result.
+
+    Attributes:
+        label: of such ends in the metrics.
+    """
+
+    label: ClassVar[str]
 
 
 class CancelRequestedError(AttemptEndedError):
     """The user wants no result: FINISH as cancelled."""
 
+    label = "cancelled"
+
 
 class ShutdownRequestedError(AttemptEndedError):
     """This worker stops: RELEASE, so that another one goes on from the last checkpoint."""
 
+    label = "released"
+
 
 class WorkFailedError(AttemptEndedError):
     """The work can't be done, and trying again would not help: FINISH as failed."""
+
+    label = "failed"
 
     def __init__(self, failure: JobFailure) -> None:
         super().__init__(failure.detail)
@@ -38,6 +52,8 @@ class WorkFailedError(AttemptEndedError):
 
 class ChildCrashedError(AttemptEndedError):
     """The child died, hung or met a full disk: STRIKE, and again from the last checkpoint."""
+
+    label = "struck"
 
     def __init__(self, failure: JobFailure) -> None:
         super().__init__(failure.detail)

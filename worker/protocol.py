@@ -87,6 +87,7 @@ class ProgressReport(Message):
     type: Literal["progress"] = "progress"
     phase: Phase
     progress: Progress
+    gpu_bytes: int = Field(default=0, ge=0, description="Allocated at most so far; 0: no GPU.")
 
 
 class WarningReport(Message):

@@ -63,7 +63,9 @@ class Runtime:
         self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
 
     def start(self) -> None:
-        """Starts the threads."""
+        """Starts the threads, and answers Prometheus where a port is set."""
+        if self.settings.metrics_port is not None:
+            self._shop.metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
         self._supervisor.start()
         self._keeper.start()
 

@@ -24,6 +24,7 @@ from tenacity import (
 from jobs.errors import ObjectMissing, StoreAway, StoreFull
 from jobs.objects import ObjectStore
 from jobs.record import Checkpoint
+from worker.metrics import WorkerMetrics
 
 log = structlog.get_logger(__name__)
 
@@ -54,10 +55,11 @@ class Transfers:
 
     Args:
         objects: the store.
+        metrics: are told how long each try took.
     """
 
-    def __init__(self, objects: ObjectStore) -> None:
-        self._objects = objects
+    def __init__(self, objects: ObjectStore, metrics: WorkerMetrics) -> None:
+        self._objects, self._metrics = objects, metrics
         self._closing = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="transfers")
 
@@ -77,7 +79,8 @@ class Transfers:
         """Gets an object; ``ObjectMissing`` is not retried."""
 
         def get() -> None:
-            self._objects.get_file(key, path)
+            with self._metrics.moving("get"):
+                self._objects.get_file(key, path)
 
         return self.submit(get)
 
@@ -86,7 +89,8 @@ class Transfers:
 
         def get() -> bool:
             try:
-                self._objects.get_file(checkpoint.key, path)
+                with self._metrics.moving("get"):
+                    self._objects.get_file(checkpoint.key, path)
             except ObjectMissing:
                 log.warning("checkpoint_missing", key=checkpoint.key)
                 return False
@@ -103,7 +107,8 @@ class Transfers:
 
         def put() -> Uploaded:
             digest = sha256_of(path)
-            self._objects.put_file(key, path, content_type=content_type)
+            with self._metrics.moving("put"):
+                self._objects.put_file(key, path, content_type=content_type)
             return Uploaded(key=key, sha256=digest, size_bytes=path.stat().st_size)
 
         return self.submit(put)
@@ -119,7 +124,7 @@ class Transfers:
             wait=wait_exponential_jitter(max=RETRY_MAX_SECONDS),
             stop=stop_when_event_set(self._closing),
             sleep=sleep_using_event(self._closing),
-            before_sleep=_tell,
+            before_sleep=self._tell,
             reraise=True,
         )
 
@@ -128,10 +133,10 @@ class Transfers:
 
         return self._pool.submit(patiently)
 
-
-def _tell(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.warning("store_away", attempt=state.attempt_number, reason=str(error))
+    def _tell(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning("store_away", attempt=state.attempt_number, reason=str(error))
+        self._metrics.store_failed()
 
 
 def sha256_of(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.leftovers import discard_leftovers
@@ -11,6 +11,7 @@ from jobs.record import Job, TaskRef
 from jobs.settings import Settings
 from jobs.state import TaskStore
 from jobs.terminal import archive_record
+from worker.metrics import WorkerMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Workshop:
         objects: the object store.
         child_command: program and arguments of the child, before the assignment's path.
         folder: attempts get folders of their own in it.
+        metrics: of this worker.
         stop_seconds: how long a child may take to stop when the worker shuts down.
     """
 
@@ -32,6 +34,7 @@ class Workshop:
     child_command: tuple[str, ...]
     folder: Path
     stop_seconds: float = 20.0
+    metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
 
 
 def keep_end(shop: Workshop, ref: TaskRef) -> None:
