@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobs.settings import Settings
+from jobs.valkey import EmbeddedValkey
+
 LOCK_NAME = "serve.lock"
 ADDRESS_NAME = "service.json"
 
@@ -64,3 +67,10 @@ def read_address(data_dir: Path) -> str | None:
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return None
     return str(url)
+
+
+def valkey_address(settings: Settings) -> str:
+    """URL of the configured Valkey, or of the one that a service on the data folder starts."""
+    if settings.valkey_url is not None:
+        return settings.valkey_url.get_secret_value()
+    return EmbeddedValkey(settings.data_dir).url

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import DataDir, errors_as_messages, settings_of
+from cli.data_folder import valkey_address
 from jobs.api_keys import ApiKeyFile
 from jobs.errors import JobsError
 from jobs.settings import Settings
 from jobs.state import connect
 from jobs.state.key_use import last_uses
-from jobs.valkey import EmbeddedValkey
 
 app = typer.Typer(
     help="API keys. With the first one, the service asks everybody for one.", no_args_is_help=True
@@ -79,11 +79,7 @@ def revoke(
 
 def _last_uses(settings: Settings) -> dict[str, datetime] | None:
     """None where Valkey can't be asked: an embedded one runs only with its service."""
-    if settings.valkey_url is not None:
-        url = settings.valkey_url.get_secret_value()
-    else:
-        url = EmbeddedValkey(settings.data_dir).url
-    client = connect(url, timeout_seconds=1.0)
+    client = connect(valkey_address(settings), timeout_seconds=1.0)
     try:
         return last_uses(client, settings)
     except JobsError:

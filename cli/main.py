@@ -1,4 +1,4 @@
-"""``onepair``: serve, run, samples, evaluate, keys, rebuild."""
+"""``onepair``: serve, run, samples, evaluate, keys, rebuild, doctor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,12 +16,14 @@ from rich.console import Console
 from cli import keys
 from cli.api import Service
 from cli.common import DataDir, errors_as_messages, settings_of
+from cli.doctor import look_at_everything
 from cli.embedded import embedded_service
 from cli.evaluate import EvaluationRequest, check_target, measure
 from cli.evaluation_table import print_report
 from cli.rebuild import rebuild_records
 from cli.run import RunRequest, fetch_set, run_job
 from cli.serve import serve as serve_everything
+from jobs.checkup import Verdict
 from jobs.record import MaskSupervision
 
 app = typer.Typer(
@@ -81,6 +84,29 @@ def rebuild_command(data_dir: DataDir = None) -> None:
     with errors_as_messages():
         count = rebuild_records(settings_of(data_dir))
     print(f"{count} finished jobs and sets restored")
+
+
+@app.command()
+def doctor(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Look at Valkey, the object store, disk, device, weights and access, and say what to do.
+
+    With the settings of the service: run it where the service runs. Exit status 1: something must
+    be mended.
+    """
+    with errors_as_messages():
+        findings = list(look_at_everything(settings_of(data_dir)))
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            print(f"{finding.verdict:4}  {finding.name}: {finding.detail}")
+            if finding.hint:
+                print(f"      {finding.hint}")
+    if any(finding.verdict is Verdict.BAD for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()

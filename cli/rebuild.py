@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cli.data_folder import is_claimed
+from cli.data_folder import is_claimed, valkey_address
 from jobs.objects import open_store
 from jobs.settings import Settings
 from jobs.state import TaskStore, connect
@@ -34,12 +34,8 @@ def rebuild_records(settings: Settings) -> int:
 @contextmanager
 def _valkey_url(settings: Settings) -> Iterator[str]:
     """Of the configured Valkey, of the service's that runs on the folder, or of one for now."""
-    if settings.valkey_url is not None:
-        yield settings.valkey_url.get_secret_value()
+    if not settings.embedded or is_claimed(settings.data_dir):
+        yield valkey_address(settings)
         return
-    server = EmbeddedValkey(settings.data_dir, maxmemory=settings.valkey_maxmemory)
-    if is_claimed(settings.data_dir):
-        yield server.url
-        return
-    with server:
+    with EmbeddedValkey(settings.data_dir, maxmemory=settings.valkey_maxmemory) as server:
         yield server.url

@@ -1,0 +1,23 @@
+"""``python -m worker.device_report``: what torch sees of this machine, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import torch
+
+
+def report() -> dict[str, object]:
+    """Torch's version, cores, and the GPUs it can use with name and memory in bytes."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    properties = [torch.cuda.get_device_properties(i) for i in range(count)]
+    return {
+        "torch": str(torch.__version__),
+        "cores": os.cpu_count(),
+        "gpus": [{"name": one.name, "memory_bytes": one.total_memory} for one in properties],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(report()))  # noqa: T201 - this is its answer
