@@ -257,6 +257,7 @@ class Job(Task):
     plan: dict[str, Any] = Field(default_factory=dict, description="TrainingPlan.to_dict().")
     effective_config: dict[str, Any] = Field(default_factory=dict)
     expires_at: datetime
+    request_id: str = Field(default="", description="Of the request that made it, for the logs.")
     checkpoint: Checkpoint | None = None
     previous_checkpoint: Checkpoint | None = None
     trained: bool = Field(default=False, description="A final checkpoint exists.")

@@ -144,6 +144,9 @@ class Settings(BaseSettings):
         description="Each owner's signing secret is derived from it; GET /webhook-secret tells it.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="json: one object a line, for machines."
+    )
 
     @property
     def embedded(self) -> bool:

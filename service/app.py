@@ -17,6 +17,7 @@ from service.documentation import DESCRIPTION, install_openapi
 from service.metrics import GatewayMetrics, MeasureRequests
 from service.patience import PatientUploads
 from service.problems import install_problem_handlers, problem_responses
+from service.request_id import NameRequests
 from service.routes import archive, control, events, hooks, jobs, samples, system
 from service.task_metrics import TaskMetrics
 from service.version import package_version
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimitProblems, max_upload_bytes=settings.max_upload_bytes)
     app.add_middleware(AnswerHeaders)
     app.add_middleware(MeasureRequests, metrics=app.state.metrics)
+    app.add_middleware(NameRequests)
     return app
 
 

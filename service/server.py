@@ -6,6 +6,7 @@ import structlog
 import uvicorn
 
 from jobs.api_keys import is_open_to_others
+from jobs.logs import configure_logging
 from jobs.settings import Settings
 from service.app import create_app
 from service.patience import patient_protocol
@@ -24,6 +25,7 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
         settings: for host, port and everything else.
         fd: an inherited listening socket, instead of host and port.
     """
+    configure_logging(settings)
     if is_open_to_others(settings):
         if not settings.allow_open:
             raise SystemExit(
@@ -41,6 +43,7 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
         log_level=settings.log_level,
         # Presigned URLs and ids don't belong into a log; the metrics count requests.
         access_log=False,
+        log_config=None,  # its lines go where ours go
         server_header=False,
         limit_concurrency=settings.max_connections,
         backlog=_BACKLOG,

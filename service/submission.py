@@ -18,6 +18,7 @@ from service.context import Services
 from service.decoding import NORMALISED_NAME, DecodeRequest, ReadSummary
 from service.forms import JobForm
 from service.problems import FieldError, ProblemError
+from service.request_id import current_request_id
 from service.uploads import FileRole, ReceivedFile, file_sha256, is_given, receive
 from service.views import class_infos, warnings_of
 from service.webhook_target import TargetRefusedError, find_target
@@ -76,6 +77,7 @@ async def submit(
                 owner=owner,
                 warnings=tuple(warnings_of(read.notices)),
                 idempotency_key=idempotency_key,
+                request_id=current_request_id(),
                 fingerprint=_fingerprint(form, received) if idempotency_key else None,
             ),
         )
@@ -169,6 +171,7 @@ def _record(
     if answer.job is None:
         raise _refusal(answer.answer)
     if answer.answer is Answer.CREATED:
+        _LOG.info("job_accepted", job=answer.job.id)
         services.queue.ring(answer.job.ref)
     return Submitted(job=answer.job, replayed=answer.answer is Answer.REPLAYED)
 

@@ -12,10 +12,10 @@ import celery
 import structlog
 from celery import bootsteps, signals
 
+from jobs.logs import configure_logging
 from jobs.queue import RUN_JOB, RUN_SET, celery_config
 from jobs.record import TaskRef
 from jobs.settings import load_settings
-from worker.logs import LogSettings, configure_logging
 from worker.runtime import Runtime, broker_url
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ def create_app() -> celery.Celery:
 @signals.setup_logging.connect
 def _set_up_logging(**_details: Any) -> None:
     """In place of Celery's own set-up, which it leaves out when somebody listens here."""
-    configure_logging(load_settings(), LogSettings().log_format)
+    configure_logging(load_settings())
 
 
 def _ring(self: celery.Task, address: str) -> None:

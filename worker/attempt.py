@@ -86,6 +86,12 @@ class Attempt(ABC):
     def run(self) -> None:
         """Works, and brings the end into the record."""
         self.folder.mkdir(parents=True)
+        with structlog.contextvars.bound_contextvars(
+            job=self.claim.job.id, request_id=self.claim.job.request_id
+        ):
+            self._run_in_folder()
+
+    def _run_in_folder(self) -> None:
         log.info("attempt_begins", task=str(self.claim.ref), token=self.claim.token)
         try:
             with self.transfers, self.shop.metrics.attempt(self.claim.ref.kind):

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -131,7 +132,8 @@ class Transfers:
         def patiently() -> T:
             return retrying(function, *args, **kwargs)
 
-        return self._pool.submit(patiently)
+        # lines that it causes name the job and the request, as the caller's do
+        return self._pool.submit(copy_context().run, patiently)
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -57,7 +57,7 @@ class NewJob:
     """What the gateway knows when it creates a job; the inputs are stored already.
 
     Times come from the server. ``idempotency_key`` is the client's header; with it goes
-    ``fingerprint`` (``keys.request_fingerprint``).
+    ``fingerprint`` (``keys.request_fingerprint``). ``request_id`` names the request in the logs.
     """
 
     id: str
@@ -69,6 +69,7 @@ class NewJob:
     warnings: tuple[JobWarning, ...] = ()
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    request_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

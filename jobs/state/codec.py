@@ -150,7 +150,9 @@ def _encode_job(job: Job, data: dict[str, Any]) -> dict[str, str]:
         fields["first_set"] = job.first_set_id
     if job.checkpoint:
         fields["best_step"] = str(job.checkpoint.step)
-    unchanging = {name: data[name] for name in ("request", "input", "classes", "plan")}
+    unchanging = {
+        name: data[name] for name in ("request", "input", "classes", "plan", "request_id")
+    }
     return fields | {
         "doc": job_document(job.id, **unchanging),
         "expires_us": to_microseconds(job.expires_at),

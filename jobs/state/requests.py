@@ -30,6 +30,7 @@ class ClientEvents(ScriptedStore):
             input=new.input.model_dump(mode="json"),
             classes=[one.model_dump(mode="json") for one in new.classes],
             plan=new.plan,
+            request_id=new.request_id,
         )
         warnings = warning_lines(new.warnings)
         answer, job_id = self._run(

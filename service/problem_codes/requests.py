@@ -125,7 +125,7 @@ REQUEST_KINDS = {
     "internal_error": ProblemKind(
         status=500,
         title="Something went wrong on our side",
-        hint="Try again; if it stays, report it with the time and the address of the request.",
+        hint="Try again; if it stays, report it with this answer's `X-Request-ID`.",
         example="The request could not be completed.",
     ),
 }

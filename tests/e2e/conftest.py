@@ -153,9 +153,9 @@ def start(data_dir: Path, **changes: str) -> Served:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
+def serving(folder: Path, **changes: str) -> Iterator[Served]:
     """A service on a fresh data folder; nothing of it is left at the end."""
-    service = start(folder / "data")
+    service = start(folder / "data", **changes)
     try:
         yield service
     finally:

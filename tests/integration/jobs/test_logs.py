@@ -1,4 +1,4 @@
-"""Log lines of a worker process: one format, no secrets."""
+"""Log lines of a process of ours: one format, no secrets."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ SECRETS = ("valkey-pass", "s3-secret")
 PROGRAM = """
 import logging, structlog
 from jobs.settings import load_settings
-from worker.logs import LogSettings, configure_logging
+from jobs.logs import configure_logging
 log = structlog.get_logger("worker.test")
-configure_logging(load_settings(), LogSettings().log_format)
+configure_logging(load_settings())
+structlog.contextvars.bind_contextvars(request_id="r1")
 log.debug("not_told")
 log.info("begins", task="t1")
 logging.getLogger("kombu").info("not told")
@@ -54,6 +55,7 @@ def test_json_is_one_object_a_line_of_our_events_and_the_libraries() -> None:
 
     assert [t["event"] for t in told] == ["begins", told[1]["event"], "broke"]
     assert told[0]["task"] == "t1"
+    assert {t["request_id"] for t in told} == {"r1"}
     assert told[0]["logger"] == "worker.test"
     assert [t["level"] for t in told] == ["info", "warning", "error"]
     assert "RuntimeError" in told[2]["exception"]

@@ -5,39 +5,30 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from structlog.typing import EventDict, Processor
 
 from jobs.settings import Settings
 
-OUR_PACKAGES = ("worker", "jobs")
+OUR_PACKAGES = ("service", "worker", "jobs")
 REDACTED = "***"
 
 
-class LogSettings(BaseSettings):
-    """How log lines look: ``ONEPAIR_LOG_FORMAT``."""
-
-    model_config = SettingsConfigDict(env_prefix="ONEPAIR_", frozen=True, extra="ignore")
-
-    log_format: Literal["console", "json"] = "console"
-
-
-def configure_logging(settings: Settings, log_format: Literal["console", "json"]) -> None:
+def configure_logging(settings: Settings) -> None:
     """Sends structlog's and the standard library's records to standard error, alike.
 
     Libraries speak from WARNING on, we from the configured level. Tracebacks are plain: pretty
     ones show local variables, and a local variable may be a URL with its password.
 
     Args:
-        settings: for the level, and for the secrets that no line may have.
-        log_format: ``json``, one object a line, or ``console``, for people.
+        settings: for level and format, and for the secrets that no line may have.
     """
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -53,7 +44,7 @@ def configure_logging(settings: Settings, log_format: Literal["console", "json"]
         cache_logger_on_first_use=True,
     )
     rendering: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if log_format == "json":
+    if settings.log_format == "json":
         rendering += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         rendering.append(
