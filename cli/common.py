@@ -16,6 +16,7 @@ from cli.data_folder import FolderInUseError
 from cli.evaluate import EvaluationFailedError
 from cli.run import TaskFailedError
 from cli.serve import ServeError, resolved
+from cli.weights import WeightsError
 from jobs.errors import JobsError
 from jobs.settings import Settings, load_settings
 
@@ -61,6 +62,9 @@ def errors_as_messages() -> Iterator[None]:
         _fail(error.detail, error.hint, EXIT_WRONG_INPUT if error.is_input else EXIT_FAILED, error)
     except (TaskFailedError, ServeError) as error:
         _fail(str(error), error.hint, EXIT_FAILED, error)
+    except WeightsError as error:
+        code = EXIT_WRONG_INPUT if error.is_input else EXIT_FAILED
+        _fail(str(error), error.hint, code, error)
     except EvaluationFailedError as error:
         code = EXIT_WRONG_INPUT if error.is_input else EXIT_FAILED
         _fail(f"{error} ({error.code})", error.hint, code, error)

@@ -1,4 +1,4 @@
-"""``onepair``: serve, run, samples, evaluate, keys, rebuild, doctor."""
+"""``onepair``: serve, run, samples, evaluate, keys, rebuild, weights, doctor."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from cli.evaluation_table import print_report
 from cli.rebuild import rebuild_records
 from cli.run import RunRequest, fetch_set, run_job
 from cli.serve import serve as serve_everything
+from cli.weights import install_weights
 from jobs.checkup import Verdict
 from jobs.record import MaskSupervision
 
@@ -33,6 +34,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(keys.app, name="keys")
+weights = typer.Typer(help="The network that SIFID is measured with.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
 
 Url = Annotated[str | None, typer.Option(help="A running service; without it, one is started.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the result.")]
@@ -84,6 +87,20 @@ def rebuild_command(data_dir: DataDir = None) -> None:
     with errors_as_messages():
         count = rebuild_records(settings_of(data_dir))
     print(f"{count} finished jobs and sets restored")
+
+
+@weights.command("install")
+def install(
+    source: Annotated[str, typer.Argument(help="A file or a URL: inception_v3_google-*.pth.")],
+    sha256: Annotated[
+        str | None, typer.Option(help="Of the file.", show_default="the digits in its name")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Check InceptionV3's weights and keep them; prints the settings that make workers use them."""
+    with errors_as_messages():
+        installed = install_weights(source, sha256, settings_of(data_dir).data_dir)
+    print(installed.settings())
 
 
 @app.command()

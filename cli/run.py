@@ -17,7 +17,6 @@ from cli.api import Service, ServiceRefusedError
 from cli.show import JobDisplay
 
 POLL_SECONDS = 0.5
-FIRST_SET_SAMPLES = 100
 """Of the set that every job makes itself."""
 CANCEL_WAIT_SECONDS = 15.0
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -72,6 +71,7 @@ class RunRequest:
             "mask_supervision": self.mask_supervision,
             "seed": str(self.seed),
             "output_size": self.output_size,
+            "n": str(self.n),
         }
         if self.method is not None:
             fields["method"] = self.method
@@ -99,12 +99,6 @@ def run_job(
     """
     job = service.create_job(image, mask, request.fields())
     console.print(f"job {job['id']}", highlight=False)
-    if request.n != FIRST_SET_SAMPLES:
-        console.print(
-            f"It trains and makes its first set of {FIRST_SET_SAMPLES} samples; "
-            f"your set of {request.n} is made after that.",
-            highlight=False,
-        )
     try:
         return _watch(service, job["id"], console)
     except KeyboardInterrupt:
@@ -122,7 +116,7 @@ def fetch_set(
         service: where the job is.
         job_id: a trained job.
         n: samples to generate.
-        seed: of the samples; 0 with n=100 is the set that the job itself made.
+        seed: of the samples; 0 with the job's own n is the set that the job itself made.
         target: folder that gets the unpacked set and ``onepair.zip``.
         console: where progress is shown.
 

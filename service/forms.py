@@ -131,6 +131,13 @@ class JobForm(BaseModel):
         default=None, ge=1, le=30 * 86_400, description="The training budget in seconds."
     )
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    n: int = Field(
+        default=100,
+        ge=0,
+        le=MAX_SET_SIZE,
+        description="Samples of the set that is made as the job's last phase; 0: none is made, "
+        "`GET /jobs/{id}/samples` has them made later.",
+    )
     allow_slow: bool = Field(
         default=False, description="Run the paper preset without a GPU although it takes days."
     )
@@ -153,7 +160,9 @@ class JobForm(BaseModel):
 
     def to_request(self) -> JobRequest:
         """The fields as the job's record keeps them."""
-        return JobRequest(**self.model_dump(exclude={"image", "mask", "dry_run"}))
+        first_set = SampleSetRequest(n=self.n) if self.n else None
+        fields = self.model_dump(exclude={"image", "mask", "dry_run", "n"})
+        return JobRequest(**fields, first_set=first_set)
 
     def mask_fields(self) -> list[str]:
         """Names of the fields that describe a mask and are set."""

@@ -15,7 +15,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.promises import bytes_of_dead_attempts, look
 from tests.chaos.stack import Stack
 
-TINY = {"preset": "paper", "max_size": "64", "output_size": "train"}
+TINY = {"preset": "paper", "max_size": "64", "output_size": "train", "n": "10"}
 ITERATIONS = "40"
 TICK_SECONDS = 0.1
 PATIENCE_SECONDS = 900.0

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from jobs.objects import FolderStore
 from jobs.queue import Queue
 from jobs.record import Kind
+from jobs.state import TaskStore
 from tests.integration.service.pairs import index_mask, pair_files, photograph, png, submit
 
 
@@ -166,3 +168,14 @@ def test_a_palette_mask_keeps_its_indices(gateway: TestClient) -> None:
     files = pair_files(mask=png(mask))
     read = gateway.post("/jobs", files=files, data={"dry_run": "true"}).json()
     assert len(read["classes"]) == 3
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(None, 100), ("7", 7), ("0", None)])
+def test_the_first_set_is_as_large_as_asked_for(
+    gateway: TestClient, task_store: TaskStore, n: str | None, wanted: int | None
+) -> None:
+    job_id = submit(gateway, **({} if n is None else {"n": n}))
+    job = task_store.get_job(job_id)
+    assert job is not None
+    first_set = job.request.first_set
+    assert (None if first_set is None else first_set.n) == wanted

@@ -162,6 +162,8 @@ WRONG_FIELDS: dict[str, tuple[dict[str, str], str]] = {
     "max_size too small": ({"max_size": "16"}, "max_size"),
     "max_size too large": ({"max_size": "4096"}, "max_size"),
     "no number": ({"iterations": "many"}, "iterations"),
+    "a negative number of samples": ({"n": "-1"}, "n"),
+    "too many samples": ({"n": "10001"}, "n"),
     "negative seed": ({"seed": "-1"}, "seed"),
     "output size": ({"output_size": "12by3"}, "output_size"),
     "classes no JSON": ({"classes": "background,coin"}, "classes"),
