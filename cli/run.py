@@ -17,7 +17,6 @@ from cli.api import Service, ServiceRefusedError
 from cli.show import JobDisplay
 
 POLL_SECONDS = 0.5
-"""Of the set that every job makes itself."""
 CANCEL_WAIT_SECONDS = 15.0
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 

@@ -97,13 +97,23 @@ def _parts(settings: Settings, valkey_url: str | None, port: int) -> list[Part]:
     if valkey_url is not None:
         env["ONEPAIR_VALKEY_URL"] = valkey_url
     logs = settings.data_dir / "logs"
+    # of two workers on one machine each answers Prometheus on a port of its own
+    of_sets = {}
+    if settings.metrics_port is not None:
+        of_sets["ONEPAIR_METRICS_PORT"] = str(settings.metrics_port + 1)
     commands = {
         "gateway": [sys.executable, "-m", "service"],
         "worker-jobs": [sys.executable, "-m", "worker", "jobs"],
         "worker-sets": [sys.executable, "-m", "worker", "sets"],
     }
     return [
-        Part(name, command, env=env, log=logs / f"{name}.log") for name, command in commands.items()
+        Part(
+            name,
+            command,
+            env={**env, **(of_sets if name == "worker-sets" else {})},
+            log=logs / f"{name}.log",
+        )
+        for name, command in commands.items()
     ]
 
 

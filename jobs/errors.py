@@ -61,6 +61,13 @@ class ObjectMissing(JobsError):  # noqa: N818
     hint = "The object was deleted or never written."
 
 
+class UnreadableResult(JobsError):  # noqa: N818
+    """``result.json`` is damaged: what it names can't be told from what may go."""
+
+    code = "unreadable_result"
+    hint = "Look at the object store's disks; nothing was removed."
+
+
 class InvalidKey(JobsError):  # noqa: N818
     """An object key that is not one of ours: traversal, absolute path, foreign characters."""
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from jobs.errors import StoreAway
+from jobs.keeping import keep_end
 from jobs.keys import JOBS_PREFIX, is_job_id, record_key, task_prefix
 from jobs.objects.base import ObjectStore
 from jobs.queue import Queue
@@ -20,7 +21,7 @@ def _never() -> bool:
 
 
 def run_round(store: TaskStore, objects: ObjectStore, queue: Queue) -> ReapReport:
-    """REAP; ring what is due and unheard; remove the objects of deleted tasks.
+    """REAP; ring what is due and unheard; keep ended records; remove deleted tasks' objects.
 
     A deletion is marked as swept only after it has worked, so a crash repeats it.
 
@@ -30,6 +31,8 @@ def run_round(store: TaskStore, objects: ObjectStore, queue: Queue) -> ReapRepor
     report = store.reap(waiting_jobs=queue.waiting(Kind.JOB), waiting_sets=queue.waiting(Kind.SET))
     for ref in report.ring:
         queue.ring(ref)
+    for ref in report.unkept:
+        keep_end(store, objects, ref)
     for ref in report.expired:
         objects.delete_prefix(task_prefix(ref))
     for ref in report.sweep:

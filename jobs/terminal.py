@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from jobs.errors import ObjectMissing
 from jobs.keys import JOBS_PREFIX, is_job_id, is_set_id, record_key, result_key, task_prefix
 from jobs.objects.base import ObjectStore
-from jobs.record import Frozen, Job, SampleSet, Status, TaskRef
+from jobs.record import Frozen, Job, SampleSet, SetResult, Status, TaskRef
 from jobs.state.answers import Claim, Outcome
 from jobs.state.store import TaskStore
 
@@ -30,7 +30,8 @@ def settle(objects: ObjectStore, claim: Claim, outcome: Outcome) -> Outcome:
 
     Returns:
         The outcome to FINISH with: this one, or that of an earlier attempt which had got as far
-        as this before it died. Its objects are complete; this attempt's can go.
+        as this before it died. Its objects are complete; this attempt's can go. One whose objects
+        are not there any more is replaced.
 
     Raises:
         ValueError: the outcome is not a success; others are not settled.
@@ -41,7 +42,19 @@ def settle(objects: ObjectStore, claim: Claim, outcome: Outcome) -> Outcome:
     key = result_key(claim.ref)
     if objects.put_if_absent(key, mine.model_dump_json().encode(), content_type=_JSON):
         return outcome
-    return SettledResult.model_validate_json(objects.get_bytes(key)).outcome
+    earlier = SettledResult.model_validate_json(objects.get_bytes(key)).outcome
+    if all(objects.head(one) is not None for one in keys_of(earlier.result)):
+        return earlier
+    # It was settled by an attempt whose lease, and then whose files, were gone: nothing is there.
+    objects.put_bytes(key, mine.model_dump_json().encode(), content_type=_JSON)
+    return outcome
+
+
+def keys_of(result: SetResult | None) -> tuple[str, ...]:
+    """Everything that a set's result consists of in the object store."""
+    if result is None:
+        return ()
+    return tuple(filter(None, (result.archive_key, result.items_key, result.sheet_key)))
 
 
 def archive_record(objects: ObjectStore, record: Job | SampleSet) -> None:

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from jobs.settings import Settings, load_settings
+from jobs.state import connect
+from jobs.state.reader import TaskReader
 from service.access import AdmitCallers
 from service.answer_headers import AnswerHeaders
 from service.background import housekeeping
 from service.body_limit import BodyLimitProblems
-from service.context import open_services
+from service.context import open_services, valkey_url
 from service.documentation import DESCRIPTION, install_openapi
 from service.metrics import GatewayMetrics, MeasureRequests
 from service.patience import PatientUploads
@@ -22,6 +24,7 @@ from service.routes import archive, control, events, hooks, jobs, samples, syste
 from service.task_metrics import TaskMetrics
 from service.version import package_version
 
+_SCRAPE_SECONDS = 1.0
 _MAX_FILES = 2
 _MAX_FIELDS = 20
 _MAX_FIELD_BYTES = 64 * 1024
@@ -71,9 +74,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_services(app.state.settings) as services:
         app.state.services = services
-        app.state.metrics.registry.register(TaskMetrics(services.tasks, services.objects))
-        async with housekeeping(services):
-            yield
+        url = valkey_url(app.state.settings)
+        with connect(url, timeout_seconds=_SCRAPE_SECONDS) as client:
+            reader = TaskReader(client, app.state.settings)
+            app.state.metrics.registry.register(TaskMetrics(reader, services.objects_watch))
+            async with housekeeping(services):
+                yield
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:

@@ -13,6 +13,7 @@ import structlog
 from jobs.errors import JobsError
 from jobs.housekeeping import run_round, sweep_orphans_if_due
 from service.context import Services
+from service.objects_watch import LOOK_SECONDS
 from service.webhooks import Webhooks
 
 _LOG = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ async def housekeeping(services: Services) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(_reap(services)),
         asyncio.create_task(_sweep(services, stopping)),
+        asyncio.create_task(_look(services)),
     ]
     if services.settings.webhooks:
         tasks.append(asyncio.create_task(Webhooks(services.settings, services.tasks).run()))
@@ -48,6 +50,12 @@ async def _reap(services: Services) -> None:
             await _in_thread(lambda: run_round(services.tasks, services.objects, services.queue))
         except (JobsError, OSError) as error:
             _LOG.warning("housekeeping_failed", error=repr(error))
+
+
+async def _look(services: Services) -> None:
+    while True:
+        await _in_thread(services.objects_watch.look)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _sweep(services: Services, stopping: threading.Event) -> None:

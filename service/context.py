@@ -20,6 +20,7 @@ from jobs.settings import Settings
 from jobs.state import AsyncTaskReader, TaskStore, connect, connect_async
 from service.access import CallerDep, Gatekeeper
 from service.decoder import Decoder, DecoderOptions
+from service.objects_watch import ObjectsWatch
 from service.problems import ProblemError
 from service.rendered import RenderedJobs
 
@@ -36,6 +37,7 @@ class Services:
         reader: the same state for those who wait: long polls and event streams.
         rendered: jobs as pollers see them.
         objects: inputs, archives, pictures; blocking too.
+        objects_watch: whether they can be had, without waiting.
         queue: the doorbell.
         decoder: reads uploads in helper processes.
         gatekeeper: knows callers by their API keys.
@@ -46,6 +48,7 @@ class Services:
     reader: AsyncTaskReader
     rendered: RenderedJobs
     objects: ObjectStore
+    objects_watch: ObjectsWatch
     queue: Queue
     decoder: Decoder
     gatekeeper: Gatekeeper
@@ -57,6 +60,19 @@ class Services:
         return device == "cuda" or (device == "auto" and _NVIDIA_DEVICE.exists())
 
 
+def valkey_url(settings: Settings) -> str:
+    """Of the configured Valkey.
+
+    Raises:
+        ValueError: none is configured.
+    """
+    if settings.valkey_url is None:
+        raise ValueError(
+            "the gateway needs ONEPAIR_VALKEY_URL; `onepair serve` starts an embedded Valkey"
+        )
+    return settings.valkey_url.get_secret_value()
+
+
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Build the collaborators; nothing is sent yet, so the gateway starts without Valkey too.
@@ -64,21 +80,19 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     Raises:
         ValueError: no Valkey is configured.
     """
-    if settings.valkey_url is None:
-        raise ValueError(
-            "the gateway needs ONEPAIR_VALKEY_URL; `onepair serve` starts an embedded Valkey"
-        )
-    url = settings.valkey_url.get_secret_value()
+    url = valkey_url(settings)
     client: redis.Redis = connect(url)
     async_client: redis.asyncio.Redis = connect_async(url)
     queue = Queue(settings, url)
     reader = AsyncTaskReader(async_client, settings)
+    objects = open_store(settings)
     services = Services(
         settings=settings,
         tasks=TaskStore(client, settings),
         reader=reader,
         rendered=RenderedJobs(reader),
-        objects=open_store(settings),
+        objects=objects,
+        objects_watch=ObjectsWatch(objects),
         queue=queue,
         decoder=Decoder(
             DecoderOptions(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import math
 
-import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -35,7 +34,8 @@ def patient_protocol(head_seconds: float) -> type[H11Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self.conn.their_state is h11.IDLE:
+            # the rest of an upload that was refused, and that nobody reads, is no request either
+            if self.cycle is None or self.cycle.response_complete:
                 self._await_head()
             else:
                 self._head_came()

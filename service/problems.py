@@ -202,10 +202,12 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         # The process's boundary: the details go to the log, never to the caller.
-        _LOG.error("request_failed", path=request.url.path, exc_info=error)
-        # the framework answers this one outside of our middlewares
+        # The framework answers this one outside of our middlewares.
+        request_id = str(getattr(request.state, "request_id", ""))
+        path = request.url.path
+        _LOG.error("request_failed", path=path, request_id=request_id, exc_info=error)
         response = problem_response(ProblemError("internal_error"))
-        response.headers.update(SAFE)
+        response.headers.update({**SAFE, "X-Request-ID": request_id})
         return response
 
 

@@ -32,6 +32,8 @@ class NameRequests:
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
+        # for the answer to what nobody expected, which is made outside of our middlewares
+        scope.setdefault("state", {})["request_id"] = request_id
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             await self.app(scope, receive, send_named)
 

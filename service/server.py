@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import structlog
 import uvicorn
 
@@ -15,6 +17,7 @@ from service.patience import patient_protocol
 _SHUTDOWN_SECONDS = 3
 _KEEP_ALIVE_SECONDS = 20
 _BACKLOG = 512
+_OTHER_FILES = 200
 _LOG = structlog.get_logger(__name__)
 
 
@@ -26,6 +29,7 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
         fd: an inherited listening socket, instead of host and port.
     """
     configure_logging(settings)
+    _allow_connections(settings.max_connections)
     if is_open_to_others(settings):
         if not settings.allow_open:
             raise SystemExit(
@@ -50,3 +54,12 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
+
+
+def _allow_connections(count: int) -> None:
+    """Raises the soft limit of open files as far as it goes: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < count + _OTHER_FILES:
+        _LOG.warning("few_open_files", limit=hard, max_connections=count)

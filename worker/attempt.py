@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from jobs.errors import ObjectMissing
-from jobs.leftovers import discard_leftovers
+from jobs.keeping import discard_leftovers, keep_end
 from jobs.record import (
     Checkpoint,
     JobFailure,
@@ -38,7 +38,7 @@ from worker.hang_watch import HangWatch
 from worker.lease import Lease, LeaseLostError
 from worker.protocol import Assignment, Ending, FailureReport, StoppedReport
 from worker.transfers import Transfers
-from worker.workshop import Workshop, keep_end
+from worker.workshop import Workshop
 
 log = structlog.get_logger(__name__)
 
@@ -246,56 +246,58 @@ class Attempt(ABC):
             end = "succeeded" if answer == Answer.OK else answer
         except LeaseLostError as lost:
             log.warning("lease_lost", reason=str(lost))
-            self._record(
-                discard_leftovers,
-                self.shop.store,
-                self.shop.objects,
-                self.claim.ref,
-                self.claim.token,
-            )
+            store, objects, claim = self.shop.store, self.shop.objects, self.claim
+            self._patiently(discard_leftovers, store, objects, claim.ref, claim.token)
             return "lease_lost"
         except AttemptEndedError as ended:
-            end = ended.label
-            self._record_end(ended)
-        self._record(keep_end, self.shop, self.claim.ref)
+            answer = self._record_end(ended)
+            # given up (the last strike or loss) is a failure, whatever it was
+            end = ended.label if answer in {Answer.OK, Answer.REQUEUED} else answer
+        self._patiently(keep_end, self.shop.store, self.shop.objects, self.claim.ref)
         return end
 
-    def _record_end(self, end: AttemptEndedError) -> None:
+    def _record_end(self, end: AttemptEndedError) -> str:
+        """The last word of an attempt without a result; what was answered."""
         store = self.shop.store
         reason = f"{type(end).__name__} {end}".strip()
         log.warning("attempt_without_result", task=str(self.claim.ref), reason=reason)
         match end:
             case CancelRequestedError():
-                self._record(store.finish, self.claim, Outcome(status=Status.CANCELLED))
+                cancelled = Outcome(status=Status.CANCELLED)
+                return self._record(store.finish, self.claim, cancelled)
             case ShutdownRequestedError():
-                self._record(store.release, self.claim)
+                return self._record(store.release, self.claim)
             case WorkFailedError():
                 failure = self._with_log(end.failure)
-                self._record(
-                    store.finish, self.claim, Outcome(status=Status.FAILED, failure=failure)
-                )
+                failed = Outcome(status=Status.FAILED, failure=failure)
+                return self._record(store.finish, self.claim, failed)
             case ChildCrashedError():
-                self._record(store.strike, self.claim, self._with_log(end.failure))
+                return self._record(store.strike, self.claim, self._with_log(end.failure))
+        raise end
 
-    def _record(self, event: Callable[..., Any], *arguments: Any) -> str:
-        """A last word, repeated while a store is away; not for ever when shutting down.
+    def _record(self, event: Callable[..., Answer], *arguments: Any) -> str:
+        """The last word; what the state machine answers, or ``unheard``."""
+        answer = self._patiently(event, *arguments)
+        log.info("attempt_ends", task=str(self.claim.ref), answer=str(answer or "unheard"))
+        return str(answer or "unheard")
 
-        No beats meanwhile: after it, the token is no longer current. Should it never get
-        through, the lease runs out and another worker comes to the same end.
+    def _patiently(self, act: Callable[..., T], *arguments: Any) -> T | None:
+        """Repeated while a store is away; not for ever when shutting down.
+
+        No beats meanwhile: after the last word, the token is no longer current. Should that never
+        get through, the lease runs out and another worker comes to the same end.
 
         Returns:
-            What was answered; ``unheard``: nothing in time.
+            What it returned; None: nothing in time.
         """
-        future = self.transfers.submit(event, *arguments)
+        future = self.transfers.submit(act, *arguments)
         patience = self.shop.settings.lease_seconds
         deadline = time.monotonic() + patience
         while not wait([future], timeout=WAIT_SECONDS).done:
             if time.monotonic() > deadline:
                 log.error("last_word_unheard", task=str(self.claim.ref), seconds=patience)
-                return "unheard"
-        answer = str(future.result())
-        log.info("attempt_ends", task=str(self.claim.ref), answer=answer)
-        return answer
+                return None
+        return future.result()
 
     def _with_log(self, failure: JobFailure) -> JobFailure:
         """The failure with the child's log beside it, if it can be stored in time."""

@@ -101,8 +101,8 @@ def main(arguments: list[str]) -> int:
             failure = FailureReport(**DISK_FULL.model_dump(exclude={"log_key"}), again=True)
         else:
             raise
+        link.say(failure)  # before the log, which may be on that full disk
         traceback.print_exc()
-        link.say(failure)
     return 0
 
 

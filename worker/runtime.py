@@ -12,16 +12,16 @@ from collections.abc import Sequence
 
 import structlog
 
-from jobs.errors import JobsError, StoreAway, StoreFull
+from jobs.errors import StoreAway, StoreFull
 from jobs.housekeeping import run_round
 from jobs.objects import ObjectStore, open_store
 from jobs.queue import Queue
 from jobs.record import TaskRef
 from jobs.settings import Settings
-from jobs.state import ReapReport, TaskStore, connect
+from jobs.state import TaskStore, connect
 from worker.health import beat_file
 from worker.supervisor import Supervisor
-from worker.workshop import Workshop, keep_end
+from worker.workshop import Workshop
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,10 @@ class Runtime:
     def start(self) -> None:
         """Starts the threads, and answers Prometheus where a port is set."""
         if self.settings.metrics_port is not None:
-            self._shop.metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
+            try:
+                self._shop.metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
+            except OSError as error:  # work goes on unseen
+                log.warning("metrics_not_served", reason=str(error))
         self._supervisor.start()
         self._keeper.start()
 
@@ -102,15 +105,11 @@ class Runtime:
 
     def _reap(self) -> None:
         try:
-            self._keep_ends(run_round(self._store, self._objects, self._queue))
+            run_round(self._store, self._objects, self._queue)
         except (StoreAway, StoreFull) as error:
             log.warning("reap_failed", reason=str(error))
-        except JobsError:
+        except Exception:
             log.exception("reap_broke")
-
-    def _keep_ends(self, report: ReapReport) -> None:
-        for ref in (*report.failed, *report.cancelled):
-            keep_end(self._shop, ref)
 
 
 def broker_url(settings: Settings) -> str:

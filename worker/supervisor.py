@@ -105,6 +105,7 @@ class Supervisor:
             make(self._shop, claim, self._stopping).run()
         except Exception as error:
             log.exception("attempt_broke", task=str(claim.ref))
+            self._shop.metrics.attempt_ended(claim.ref.kind, "broke")
             self._strike(claim, DISK_FULL if is_out_of_room(error) else WORKER_FAULT)
 
     def _strike(self, claim: Claim, failure: JobFailure) -> None:

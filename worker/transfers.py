@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -80,8 +82,7 @@ class Transfers:
         """Gets an object; ``ObjectMissing`` is not retried."""
 
         def get() -> None:
-            with self._metrics.moving("get"):
-                self._objects.get_file(key, path)
+            self._get_file(key, path)
 
         return self.submit(get)
 
@@ -90,8 +91,7 @@ class Transfers:
 
         def get() -> bool:
             try:
-                with self._metrics.moving("get"):
-                    self._objects.get_file(checkpoint.key, path)
+                self._get_file(checkpoint.key, path)
             except ObjectMissing:
                 log.warning("checkpoint_missing", key=checkpoint.key)
                 return False
@@ -102,6 +102,13 @@ class Transfers:
             return True
 
         return self.submit(get)
+
+    def _get_file(self, key: str, path: Path) -> None:
+        try:
+            with self._metrics.moving("get"):
+                self._objects.get_file(key, path)
+        except StoreFull as error:  # the disk that is full is ours, and waiting won't empty it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
     def upload(self, path: Path, key: str, *, content_type: str) -> Future[Uploaded]:
         """Stores a file."""

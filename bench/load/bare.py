@@ -1,7 +1,6 @@
 """The yardstick: one FastAPI route that answers with a job's JSON, and nothing behind it.
 
-Run as ``python -m bench.load.bare PORT FILE``: the answer is the file's, served by uvicorn with the
-gateway's own limits.
+Run as ``python -m bench.load.bare PORT FILE``: the answer is the file's, served by uvicorn.
 """
 
 from __future__ import annotations

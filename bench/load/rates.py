@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 from statistics import median
 
-from bench.load.client import as_fast_as_possible, get
+import httpx2
+
+from bench.load.client import Connection, as_fast_as_possible, get
 from bench.load.servers import started
 from bench.measurement import report
 
@@ -19,7 +21,10 @@ def measure_rates(folder: Path) -> None:
     """Both in turn, round by round; the middle of the rounds' ratios."""
     with started(folder, jobs=1) as servers:
         path = f"/jobs/{servers.job_ids[0]}"
-        polls = {"changed": get(path), "unchanged": get(path, If_None_Match='"1"')}
+        tag = httpx2.get(f"http://127.0.0.1:{servers.gateway_port}{path}").headers["etag"]
+        unchanged = get(path, If_None_Match=tag)
+        assert asyncio.run(_status(servers.gateway_port, unchanged)) == 304
+        polls = {"the whole job": get(path), "304, nothing new": unchanged}
         for name, request in polls.items():
             ratios, ours = [], []
             for _ in range(ROUNDS):
@@ -34,6 +39,14 @@ def measure_rates(folder: Path) -> None:
                 ratios=ratios,
                 per_second=median(ours),
             )
+
+
+async def _status(port: int, request: bytes) -> int:
+    connection = await Connection.open(port)
+    try:
+        return await connection.ask(request)
+    finally:
+        connection.close()
 
 
 def _rate(port: int, request: bytes) -> float:

@@ -8,7 +8,7 @@ local function take(ref)
   -- Above every token ever given, even after Valkey has lost its data and the fence with it.
   local token = text(math.max(tonumber(redis.call('GET', TAG .. ':fence') or '0') + 1, NOW))
   redis.call('SET', TAG .. ':fence', token)
-  set(ref, 'token', token, 'claimant', nonce)
+  set(ref, 'token', token, 'claimant', nonce, 'lease_us', text(cfg.lease_us))
   redis.call('HSETNX', record(ref), 'started_us', text(NOW))
   redis.call('HDEL', record(ref), 'not_before_us')
   tally(ref, 'claimed')

@@ -8,6 +8,8 @@ local NOW = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local TERMINAL = { succeeded = true, failed = true, cancelled = true }
 local LEASES = TAG .. ':leases'
 local HOOKS = TAG .. ':hooks'
+local UNKEPT = TAG .. ':unkept'
+local KEEP_US = 30000000
 
 -- Microseconds need 16 digits; tostring() would round them.
 local function text(number) return string.format('%.0f', number) end
@@ -99,6 +101,8 @@ local function end_one(ref, status, failure)
   if failure ~= '' then set(ref, 'failure', failure) end
   tally(ref, 'ended:' .. status .. ':' .. (failure ~= '' and cjson.decode(failure).code or ''))
   set_status_of_one(ref, status)
+  -- Whoever ends it keeps its record in the object store; who dies before is made up for by REAP.
+  redis.call('ZADD', UNKEPT, text(NOW + KEEP_US), ref)
   local _, is_set = split(ref)
   if not is_set and get(ref, 'hook') == '1' then redis.call('ZADD', HOOKS, text(NOW), ref) end
   -- A later reader gets a 'reset' with the whole record instead.
@@ -128,7 +132,7 @@ local function enqueue(ref, delay)
   -- Without a delay a task keeps its place in the line.
   local score = delay > 0 and text(NOW + delay) or get(ref, 'created_us')
   redis.call('ZADD', pending(ref), score, ref)
-  set(ref, 'not_before_us', text(NOW + delay), 'rung_us', '0')
+  set(ref, 'not_before_us', text(NOW + delay), 'delay_us', text(delay), 'rung_us', '0')
 end
 
 local function backoff(base_count)
@@ -203,6 +207,7 @@ local function drop_set(job, set_id)
   forget_bytes(ref)
   redis.call('DEL', record(ref), TAG .. ':ev:' .. ref)
   redis.call('ZREM', TAG .. ':sets:' .. job, set_id)
+  redis.call('ZREM', UNKEPT, ref)
   redis.call('HDEL', TAG .. ':pins:' .. job, set_id)
 end
 
@@ -225,5 +230,6 @@ local function drop_job(job)
   redis.call('ZREM', TAG .. ':own:' .. owner, job)
   redis.call('ZREM', TAG .. ':expiry', job)
   redis.call('ZREM', HOOKS, job)
+  redis.call('ZREM', UNKEPT, job)
   bury(job, owner)
 end

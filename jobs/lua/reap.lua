@@ -1,25 +1,35 @@
 #!lua flags=allow-oom
 -- REAP: cfg, length of the Celery list of jobs, of sets. Bounded work, one process at a time.
 local waiting = { job = tonumber(ARGV[2]), set = tonumber(ARGV[3]) }
-local done = { busy = false, requeued = {}, failed = {}, cancelled = {}, expired = {}, ring = {}, sweep = {} }
-if not redis.call('SET', TAG .. ':reaper', text(NOW), 'NX', 'PX', cfg.reap_lock_ms) then
-  return '{"busy":true}'
+local done = { busy = false, requeued = {}, failed = {}, cancelled = {}, expired = {}, unkept = {}, ring = {}, sweep = {} }
+-- The lock ends by the clock: one from the future is left over from before it was set back.
+local reaper = TAG .. ':reaper'
+if not redis.call('SET', reaper, text(NOW), 'NX', 'PX', cfg.reap_lock_ms) then
+  if tonumber(redis.call('GET', reaper) or '0') <= NOW then return '{"busy":true}' end
+  redis.call('SET', reaper, text(NOW), 'PX', cfg.reap_lock_ms)
 end
 local function note(list, ref) done[list][#done[list] + 1] = ref end
 
--- A due time further ahead than any can be: the clock was set back since. What is too far off comes
--- as late as it may; of what waits in line, the order stays.
-local function too_far(queue, limit)
+-- A due time further ahead than it was ever set: the clock was set back since. It comes as late as it
+-- was meant to from now on; what waited without a delay is due, in its order.
+local function ahead(queue, limit)
   return redis.call('ZRANGEBYSCORE', queue, '(' .. text(limit), '+inf', 'LIMIT', 0, 100)
 end
-for _, ref in ipairs(too_far(LEASES, NOW + cfg.lease_us)) do
-  redis.call('ZADD', LEASES, text(NOW + cfg.lease_us), ref)
+for _, ref in ipairs(ahead(LEASES, NOW + cfg.lease_us)) do
+  local limit = NOW + tonumber(get(ref, 'lease_us') or cfg.lease_us)
+  if tonumber(redis.call('ZSCORE', LEASES, ref)) > limit then
+    redis.call('ZADD', LEASES, text(limit), ref)
+  end
 end
 for _, kind in ipairs({ 'job', 'set' }) do
   local queue = TAG .. ':pending:' .. kind
-  for place, ref in ipairs(too_far(queue, NOW + cfg.retry_max_us)) do
-    redis.call('ZADD', queue, text(NOW - 100 + place), ref)
-    if get(ref, 'status') then set(ref, 'not_before_us', text(NOW - 100 + place)) end
+  for place, ref in ipairs(ahead(queue, NOW)) do
+    local delay = tonumber(get(ref, 'delay_us') or '0')
+    if tonumber(redis.call('ZSCORE', queue, ref)) > NOW + delay then
+      local due = text(delay > 0 and NOW + delay or NOW - 100 + place)
+      redis.call('ZADD', queue, due, ref)
+      if get(ref, 'status') then set(ref, 'not_before_us', due) end
+    end
   end
 end
 
@@ -59,6 +69,11 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', TAG .. ':expiry', '-inf', text(
   else
     redis.call('ZADD', TAG .. ':expiry', text(NOW + 3600000000), job)
   end
+end
+
+for _, ref in ipairs(redis.call('ZRANGEBYSCORE', UNKEPT, '-inf', text(NOW), 'LIMIT', 0, 10)) do
+  redis.call('ZADD', UNKEPT, text(NOW + KEEP_US), ref)
+  note('unkept', ref)
 end
 
 for _, ref in ipairs(redis.call('ZRANGEBYSCORE', TAG .. ':sweep', '-inf', text(NOW), 'LIMIT', 0, 20)) do

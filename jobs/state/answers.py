@@ -192,5 +192,6 @@ class ReapReport:
     failed: tuple[TaskRef, ...] = ()
     cancelled: tuple[TaskRef, ...] = ()
     expired: tuple[TaskRef, ...] = ()
+    unkept: tuple[TaskRef, ...] = ()
     ring: tuple[TaskRef, ...] = ()
     sweep: tuple[TaskRef, ...] = ()

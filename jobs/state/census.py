@@ -75,17 +75,19 @@ def take_census(client: redis.Redis, keys: ValkeyKeys) -> Census:
         for kind in Kind:
             pipe.zcount(keys.pending(kind), "-inf", now_us)
             pipe.zcard(keys.pending(kind))
-            pipe.zrange(keys.pending(kind), 0, 0, withscores=True)
+            pipe.zrange(keys.pending(kind), 0, 0)
         pipe.zrange(keys.leases, 0, MOST_LOOKED_AT - 1)
         pipe.llen(keys.dead)
         pipe.hvals(keys.stored_bytes)
         pipe.hgetall(keys.tally)
         *queues, leased, dead, stored, tally = pipe.execute()
         running = _running(client, keys, [TaskRef.parse(ref) for ref in leased])
+        heads = {kind: queues[3 * place + 2] for place, kind in enumerate(Kind)}
+        since_us = {kind: _due_since(client, keys, head) for kind, head in heads.items()}
     waiting = {}
     for place, kind in enumerate(Kind):
-        due, total, first = queues[3 * place : 3 * place + 3]
-        age = (now_us - first[0][1]) / 1e6 if due else 0.0
+        due, total = queues[3 * place : 3 * place + 2]
+        age = (now_us - since_us[kind]) / 1e6 if due else 0.0
         waiting[kind] = Waiting(due=due, delayed=total - due, oldest_seconds=max(0.0, age))
     return Census(
         waiting=waiting,
@@ -99,6 +101,12 @@ def take_census(client: redis.Redis, keys: ValkeyKeys) -> Census:
 def _server_time(client: redis.Redis) -> int:
     seconds, microseconds = client.time()
     return seconds * 1_000_000 + microseconds
+
+
+def _due_since(client: redis.Redis, keys: ValkeyKeys, head: list[str]) -> int:
+    """µs: since then the first in line could run. Its place is by age, which is another thing."""
+    found = client.hget(keys.record(TaskRef.parse(head[0])), "not_before_us") if head else None
+    return int(str(found or 0))
 
 
 def _running(

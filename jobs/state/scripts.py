@@ -17,7 +17,7 @@ from jobs.state.reader import TaskReader
 
 _SCRIPTS = (
     "create", "create_set", "claim", "beat", "publish", "adopt", "finish", "release", "strike",
-    "cancel", "finish_request", "delete", "reap", "swept", "restore",
+    "cancel", "finish_request", "delete", "reap", "swept", "kept", "restore",
     "hooks_due", "hook_told",
 )  # fmt: skip
 

@@ -40,6 +40,10 @@ class TaskStore(ClientEvents, WorkerEvents, HookEvents):
         """SWEPT: a deleted task's objects are gone; a set may be asked for again."""
         self._run("swept", str(ref))
 
+    def kept(self, record: Job | SampleSet) -> None:
+        """KEPT: this terminal record is in the object store, and its leftovers are gone."""
+        self._run("kept", str(record.ref), str(record.version))
+
     def begin_orphan_sweep(self) -> bool:
         """Whether a sweep of orphans is due; true for one caller in ``sweep_seconds``."""
         period_ms = max(1, round(self.settings.sweep_seconds * 1e3))

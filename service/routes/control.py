@@ -9,10 +9,10 @@ import structlog
 from fastapi import APIRouter, Header, Response
 
 from jobs.errors import JobsError, ObjectMissing
+from jobs.keeping import keep_end
 from jobs.keys import task_prefix
 from jobs.record import TaskRef
 from jobs.state import Answer
-from jobs.terminal import archive_record
 from service.conditional import etag_matches
 from service.context import JobId, Services, ServicesDep
 from service.documentation import header_docs
@@ -123,14 +123,11 @@ def cancel(services: Services, ref: TaskRef) -> None:
     if answer is not Answer.CANCELLED:
         _check(answer, ref)
         return
-    record = services.tasks.get(ref)
-    if record is None:
-        return
     try:
-        # No worker will end it, so its record is kept here.
-        archive_record(services.objects, record)
+        # no worker will end it, so its record is kept here; else housekeeping makes up for it
+        keep_end(services.tasks, services.objects, ref)
     except JobsError as error:
-        _LOG.warning("record_not_archived", ref=str(ref), error=repr(error))
+        _LOG.warning("end_not_kept", ref=str(ref), error=repr(error))
 
 
 def delete(services: Services, ref: TaskRef) -> None:

@@ -1,4 +1,4 @@
-"""What is done to a service, by lot: the same seed draws the same faults."""
+"""What is done to a service, by lot: the seed draws kinds and times; what they meet is chance."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from typing import Any
 
 import redis
 
-from jobs.keys import ValkeyKeys, attempt_prefix, result_key, task_prefix
+from jobs.errors import ObjectMissing
+from jobs.keys import ValkeyKeys, attempt_prefix, record_key, result_key, task_prefix
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, Kind, Phase, SampleSet, Status
 from jobs.state import TaskStore
@@ -42,6 +42,7 @@ def look(
 ) -> Findings:
     """Checks all promises while the service still runs."""
     broken = [f"{story.job_id}: {one}" for story in stories for one in story.complaints]
+    broken += [f"{story.job_id}: customer not served" for story in stories if not story.finished]
     jobs = list(store.list_jobs(limit=1_000).items)
     accepted = Counter(job.id for job in jobs)
     if accepted != Counter(story.job_id for story in stories):
@@ -51,6 +52,9 @@ def look(
         told = all_events(store, job)
         seen = [event for story in stories if story.job_id == job.id for event in story.events]
         broken += [f"{job.id}: {one}" for one in (*_events(told, seen), *_ending(job, told))]
+        left_over = left_over_bytes(job, store.list_sets(job.id), objects)
+        if left_over:
+            broken.append(f"{job.id}: {left_over} bytes of attempts that came to nothing")
         attempts.append(_claims(told))
         seconds_lost += training_lost(told)
         for sample_set in store.list_sets(job.id):
@@ -100,25 +104,32 @@ def _ending(task: Job | SampleSet, events: list[dict[str, Any]]) -> Iterator[str
 
 def training_lost(events: list[dict[str, Any]]) -> Iterator[float]:
     """Seconds of training that had to be done again, each time that the step fell back."""
-    training = [
-        (int(event["id"].split("-")[0]) / 1_000, event["data"]["progress"]["step"])
-        for event in events
-        if event["type"] == "progress" and event["data"]["phase"] == Phase.TRAINING
-    ]
-    for i, ((before, step), (_, resumed)) in enumerate(itertools.pairwise(training)):
-        if resumed < step:
-            reached = next(at for at, earlier in training[: i + 1] if earlier >= resumed)
-            yield before - reached
+    attempt: list[tuple[float, int]] = []
+    for event in events:
+        if event["type"] != "progress" or event["data"]["phase"] != Phase.TRAINING:
+            continue
+        at, step = int(event["id"].split("-")[0]) / 1_000, event["data"]["progress"]["step"]
+        if attempt and step < attempt[-1][1]:
+            # of this attempt alone: the time before it, waiting included, was paid already
+            yield attempt[-1][0] - next((t for t, s in attempt if s >= step), attempt[0][0])
+            attempt = []
+        attempt.append((at, step))
 
 
 def _stored(job: Job, sample_set: SampleSet, objects: ObjectStore) -> Iterator[str]:
     """One result, made by the attempt that settled it, whole."""
     task = job if sample_set.made_by_job else sample_set
-    settled = SettledResult.model_validate_json(objects.get_bytes(result_key(task.ref)))
+    try:
+        settled = SettledResult.model_validate_json(objects.get_bytes(result_key(task.ref)))
+    except ObjectMissing:
+        yield "no result is settled"
+        return
     result = sample_set.result
     if result is None or settled.outcome.result != result:
         yield "the record's result is not the one that was settled"
         return
+    if objects.head(record_key(sample_set.ref)) is None:
+        yield "its record is not in the object store"
     for key in filter(None, (result.archive_key, result.items_key, result.sheet_key)):
         if not key.startswith(attempt_prefix(sample_set.ref, settled.token)):
             yield f"{key} is not of attempt {settled.token}"
@@ -136,6 +147,7 @@ def _books(keys: ValkeyKeys, client: redis.Redis) -> Iterator[str]:
         ("jobs pending", client.zcard(keys.pending(Kind.JOB))),
         ("sets pending", client.zcard(keys.pending(Kind.SET))),
         ("dead", client.llen(keys.dead)),
+        ("records not kept", client.zcard(f"{keys.tag}:unkept")),
     ):
         if size:
             yield f"{name}: {size}"
@@ -150,9 +162,10 @@ def _logs(stack: Stack) -> Iterator[str]:
                 yield f"{log.name} has the {name}"
 
 
-def bytes_of_dead_attempts(job: Job, sets: list[SampleSet], objects: ObjectStore) -> int:
+def left_over_bytes(job: Job, sets: list[SampleSet], objects: ObjectStore) -> int:
     """What attempts have left that ended without a result and hold no checkpoint in use."""
     named = {one.key for one in (job.checkpoint, job.previous_checkpoint) if one}
+    named.add(job.preview_key or "")
     for sample_set in sets:
         named.add(sample_set.checkpoint.key)
         if sample_set.result is not None:

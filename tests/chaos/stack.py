@@ -119,7 +119,7 @@ class Stack:
         if name == "valkey":
             return self.valkey.alive
         if name == "store":
-            return self.seaweed.process is not None
+            return self.seaweed.process is not None and self.seaweed.process.poll() is None
         part = self.parts[name]
         return part.pid is not None and part.exit_status() is None
 

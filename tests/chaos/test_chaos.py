@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.objects import open_store
 from jobs.state import TaskStore
 from tests.chaos.customers import Customer
 from tests.chaos.promises import all_events, training_lost
@@ -45,7 +46,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.mark.timeout(1_500)
 def test_a_job_killed_ten_times_with_progress_between_succeeds(stack: Stack) -> None:
-    customer = Customer(stack.url, stack.api_key, {**TINY, "iterations": "400"}, {"n": "4"})
+    customer = Customer(stack.url, stack.api_key, {**TINY, "iterations": "5000"}, {"n": "4"})
     customer.start()
     story, store = customer.story, stack.store()
     for kill in range(KILLS):
@@ -59,6 +60,8 @@ def test_a_job_killed_ten_times_with_progress_between_succeeds(stack: Stack) -> 
             child = stack.child_of(worker)
             assert child is not None
             os.kill(child, signal.SIGKILL)
+    wait_until(lambda: _working(stack))
+    store.request_finish(story.job_id)
     customer.join(600)
 
     assert story.complaints == []
@@ -80,10 +83,13 @@ def test_a_paused_worker_that_wakes_up_too_late_spoils_nothing(stack: Stack) -> 
     wait_until(lambda: checkpoints(story.events))
     first = wait_until(lambda: _working(stack))
     stack.pause(first)
-    begun_again = wait_until(lambda: _claims(story.events) == 2)
-    assert begun_again
+    wait_until(lambda: _claims(story.events) == 2)
     stack.wake(first)
-    time.sleep(2.0)
+    time.sleep(3.0)
+    job = _job(stack.store(), story.job_id)
+    objects = open_store(stack.settings)
+    for named in (job.checkpoint, job.previous_checkpoint):
+        assert named is None or objects.head(named.key) is not None
     customer.join(300)
 
     assert story.complaints == []

@@ -125,6 +125,8 @@ def waiting_since(task_store: TaskStore) -> Callable[[float], TaskRef]:
         task_store.create_job(new)
         ref = TaskRef(new.id)
         task_store.client.zincrby(task_store.keys.pending(ref.kind), -seconds * 1e6, str(ref))
+        record = task_store.keys.record(ref)
+        task_store.client.hincrby(record, "not_before_us", round(-seconds * 1e6))
         return ref
 
     return wait

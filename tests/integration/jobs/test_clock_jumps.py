@@ -12,7 +12,7 @@ from jobs.record import Kind, TaskRef
 from jobs.settings import Settings
 from jobs.state import Answer, Claim, Outcome, TaskStore
 from jobs.state.connection import connect
-from tests.builders import ENGINE, checkpoint, new_job
+from tests.builders import ENGINE, FAILURE, checkpoint, new_job
 
 HOUR_US = 3_600_000_000
 TIMES = ("created_us", "started_us", "updated_us", "not_before_us", "rung_us")
@@ -35,6 +35,9 @@ def set_clock(store: TaskStore, hours: int) -> None:
         for name in TIMES:
             if store.client.hget(record, name) not in {None, "0"}:
                 store.client.hincrby(record, name, shift)
+    lock = f"{keys.tag}:reaper"
+    if store.client.get(lock) is not None:
+        store.client.set(lock, str(int(store.client.get(lock)) + shift), keepttl=True)
     fence = store.client.get(f"{keys.tag}:fence")
     if fence is not None:
         store.client.set(f"{keys.tag}:fence", str(int(fence) + shift))
@@ -90,6 +93,38 @@ def test_back_a_dead_workers_lease_still_runs_out(store: TaskStore, settings: Se
         seconds * 1_000_000 + microseconds
     )
     assert 0 < left_us <= settings.lease_seconds * 1e6
+
+
+def test_back_the_lock_of_the_last_round_stops_no_round(
+    client: redis.Redis, settings: Settings
+) -> None:
+    """Valkey's own clock went back with it, so the lock would stand for as long."""
+    patient = TaskStore(client, settings.model_copy(update={"reap_lock_seconds": 3_600.0}))
+    assert not patient.reap().busy
+    assert patient.reap().busy
+    set_clock(patient, -1)
+    assert not patient.reap().busy
+    assert patient.reap().busy
+
+
+def test_back_a_delay_is_as_long_as_it_was_meant(store: TaskStore, settings: Settings) -> None:
+    claim = running(store)
+    store.strike(claim, FAILURE)
+    set_clock(store, -1)
+    store.reap()
+    assert store.claim(Kind.JOB) is None
+    due_us = store.client.zscore(store.keys.pending(Kind.JOB), str(claim.ref))
+    seconds, microseconds = store.client.time()
+    left_seconds = due_us / 1e6 - seconds - microseconds / 1e6
+    assert 0 < left_seconds <= settings.retry_base_seconds
+
+
+def test_a_worker_with_a_longer_lease_keeps_it(client: redis.Redis, settings: Settings) -> None:
+    longer = TaskStore(client, settings.model_copy(update={"lease_seconds": 600.0}))
+    claim = running(longer)
+    TaskStore(client, settings).reap()
+    seconds, _ = client.time()
+    assert client.zscore(longer.keys.leases, str(claim.ref)) / 1e6 - seconds > 500
 
 
 def test_back_tokens_still_grow(store: TaskStore, settings: Settings) -> None:

@@ -12,15 +12,15 @@ from pydantic import SecretStr
 
 from jobs.errors import StoreAway
 from jobs.housekeeping import run_round, sweep_orphans, sweep_orphans_if_due
+from jobs.keeping import discard_leftovers
 from jobs.keys import attempt_prefix, input_key, new_job_id, record_key, task_prefix
-from jobs.leftovers import discard_leftovers
 from jobs.objects import FolderStore
 from jobs.objects.s3 import S3Store
 from jobs.queue import Queue
 from jobs.record import Kind, SampleSetRequest, Status, TaskRef
 from jobs.settings import Settings
 from jobs.state import Answer, Claim, Outcome, TaskStore
-from jobs.terminal import archive_record, rebuild, settle
+from jobs.terminal import archive_record, keys_of, rebuild, settle
 from tests.builders import ENGINE, FAILURE, checkpoint, new_job, set_result
 from tests.machine import trained_job
 
@@ -230,7 +230,8 @@ def test_two_attempts_have_one_result(store: TaskStore, objects: FolderStore) ->
     assert first is not None
     assert second is not None
     for claim in (first, second):
-        objects.put_bytes(f"{claim.prefix}samples.zip", b"zip")
+        for key in keys_of(set_result(claim.prefix)):
+            objects.put_bytes(key, b"zip")
     ours, theirs = succeeded(first, 1.0), succeeded(second, 2.0)
     assert settle(objects, first, ours) == ours
     assert settle(objects, first, ours) == ours

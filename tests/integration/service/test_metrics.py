@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.record import JobFailure, Kind, Phase
+from jobs.record import JobFailure, Kind, Phase, SampleSetRequest
 from jobs.settings import Settings
 from jobs.state import Outcome, TaskStore
 from jobs.valkey import EmbeddedValkey
 from service.app import create_app
-from tests.builders import FAILURE
+from tests.builders import FAILURE, new_job
 from tests.integration.service.small_worker import SmallWorker
+from tests.machine import trained_job
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -108,6 +112,33 @@ def test_without_valkey_it_is_said_that_it_is_away(settings: Settings, tmp_path:
             assert of(samples, "onepair_store_up", store="valkey") == 0
             assert of(samples, "onepair_store_up", store="objects") == 1
             assert of(samples, "onepair_tasks_queued", kind="job") is None
+
+
+def test_a_set_asked_for_again_has_not_waited_since_it_was_first_made(
+    gateway: TestClient, task_store: TaskStore
+) -> None:
+    new = new_job()
+    trained_job(task_store, new)
+    made = task_store.create_set(new.id, SampleSetRequest(n=5)).sample_set
+    assert made is not None
+    line = task_store.keys.pending(Kind.SET)
+    task_store.client.zincrby(line, -86_400e6, str(made.ref))  # its place is of yesterday
+    assert (of(scraped(gateway), "onepair_queue_age_seconds", kind="set") or 0) < 60
+
+
+def test_an_object_store_that_hangs_is_away_and_keeps_no_scrape_waiting(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.objects_watch._PATIENCE_SECONDS", 0.3)
+    hanging = threading.Event()
+    monkeypatch.setattr("jobs.objects.FolderStore.ping", lambda self: hanging.wait(30))
+    with TestClient(create_app(settings)) as gateway:
+        time.sleep(0.5)
+        begun = time.monotonic()
+        samples = scraped(gateway)
+        hanging.set()
+    assert time.monotonic() - begun < 5
+    assert of(samples, "onepair_store_up", store="objects") == 0
 
 
 def test_requests_are_counted_by_route_never_by_id(

@@ -199,3 +199,16 @@ def test_the_stores_disk_is_full(
     assert left == []
     assert stored() == []
     assert task_store.list_jobs().items == ()
+
+
+def test_what_nobody_expected_has_its_requests_name_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("not expected")
+
+    monkeypatch.setattr("service.rendered.RenderedJobs.get", fail)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as gateway:
+        answer = gateway.get(f"/jobs/{'0' * 32}", headers={"X-Request-ID": "mine-7"})
+    assert_refused(answer, 500, "internal_error")
+    assert answer.headers["x-request-id"] == "mine-7"

@@ -91,6 +91,13 @@ def test_a_request_that_does_not_get_to_its_end_is_not_waited_for(
         assert HEAD_SECONDS - 1 < seconds_until_closed(connection, drip) < HEAD_SECONDS + 5
 
 
+def test_what_is_left_of_a_refused_upload_holds_no_connection(impatient: LiveGateway) -> None:
+    with connected(impatient) as connection:
+        connection.sendall(START_OF_UPLOAD.replace(b"POST /jobs", b"POST /nothing"))
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 404 ")
+        assert seconds_until_closed(connection, b"x") < HEAD_SECONDS + 5
+
+
 def test_an_upload_that_stalls_is_refused(
     impatient: LiveGateway, stored: Callable[[], list[str]], task_store: TaskStore
 ) -> None:

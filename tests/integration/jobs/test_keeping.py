@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from jobs.keys import attempt_prefix, input_key
-from jobs.leftovers import discard_leftovers
+import pytest
+import redis
+
+from jobs.errors import UnreadableResult
+from jobs.housekeeping import run_round
+from jobs.keeping import discard_leftovers, keep_end
+from jobs.keys import attempt_prefix, input_key, record_key, result_key
 from jobs.objects import FolderStore
+from jobs.queue import Queue
 from jobs.record import Kind, SampleSetRequest, Status, TaskRef
+from jobs.settings import Settings
 from jobs.state import BeatReport, Claim, Outcome, TaskStore
-from tests.builders import ENGINE, checkpoint, new_job, set_result
+from jobs.terminal import keys_of, settle
+from tests.builders import ENGINE, FAILURE, checkpoint, new_job, set_result
 
 
 def claimed(store: TaskStore, objects: FolderStore) -> Claim:
@@ -83,6 +91,102 @@ def test_after_the_end_nothing_is_left_of_earlier_attempts(
 
     assert half not in left(objects, second.ref)
     assert left(objects, second.ref) == {image, final} | files
+
+
+def test_a_result_whose_files_are_gone_is_settled_anew(
+    task_store: TaskStore, objects: FolderStore
+) -> None:
+    """Cut off from Valkey but not from the store, an old attempt settles after it was tidied up."""
+    first = claimed(task_store, objects)
+    second = claimed_again(task_store, first.ref)
+    old, new = (
+        Outcome(status=Status.SUCCEEDED, result=set_result(one.prefix)) for one in (first, second)
+    )
+    assert old.result is not None
+    assert new.result is not None
+    for key in keys_of(old.result):
+        put(objects, key)
+    discard_leftovers(task_store, objects, first.ref, second.token)
+    assert settle(objects, first, old) == old
+    for key in keys_of(new.result):
+        put(objects, key)
+
+    assert settle(objects, second, new) == new
+    assert settle(objects, second, new) == new
+    discard_leftovers(task_store, objects, first.ref, second.token)
+    assert set(keys_of(new.result)) <= left(objects, first.ref)
+
+
+def test_a_damaged_result_lets_nothing_be_removed(
+    task_store: TaskStore, objects: FolderStore
+) -> None:
+    claim = claimed(task_store, objects)
+    put(objects, f"{claim.prefix}archive.zip")
+    objects.put_bytes(result_key(claim.ref), b"{")
+    with pytest.raises(UnreadableResult):
+        discard_leftovers(task_store, objects, claim.ref, claim.token)
+    assert f"{claim.prefix}archive.zip" in left(objects, claim.ref)
+
+
+def test_a_set_that_its_job_dropped_leaves_nothing(
+    task_store: TaskStore, objects: FolderStore
+) -> None:
+    """The final checkpoint was broken, training ended in another, and so did the set's id."""
+    claim = claimed(task_store, objects)
+    published(task_store, objects, claim, 10, final=True)
+    dropped = task_store.adopt_first_set(claim)
+    assert dropped is not None
+    half = put(objects, f"{attempt_prefix(dropped.ref, claim.token)}archive.zip")
+    published(task_store, objects, claim, 20, final=True)
+    adopted = task_store.adopt_first_set(claim)
+    assert adopted is not None
+    assert adopted.id != dropped.id
+    task_store.finish(claim, Outcome(status=Status.CANCELLED))
+
+    keep_end(task_store, objects, claim.ref)
+
+    assert half not in left(objects, claim.ref)
+
+
+def test_who_dies_before_an_end_is_kept_is_made_up_for(
+    client: redis.Redis, settings: Settings, objects: FolderStore, queue: Queue
+) -> None:
+    store = TaskStore(client, settings.model_copy(update={"reap_lock_seconds": 1e-6}))
+    claim = claimed(store, objects)
+    published(store, objects, claim, 10, final=True)
+    made = store.adopt_first_set(claim)
+    assert made is not None
+    store.finish(claim, Outcome(status=Status.CANCELLED))  # and its worker is killed
+    assert run_round(store, objects, queue).unkept == ()
+    unkept = f"{store.keys.tag}:unkept"
+    for ref in client.zrange(unkept, 0, -1):
+        client.zadd(unkept, {ref: 1})
+
+    assert set(run_round(store, objects, queue).unkept) == {claim.ref, made.ref}
+
+    assert objects.head(record_key(claim.ref)) is not None
+    assert objects.head(record_key(made.ref)) is not None
+    assert client.exists(unkept) == 0
+
+
+@pytest.mark.parametrize("end", ["cancelled in line", "given up", "deleted"])
+def test_every_end_is_kept_or_forgotten(
+    end: str, task_store: TaskStore, objects: FolderStore
+) -> None:
+    claim = claimed(task_store, objects)
+    if end == "given up":
+        task_store.finish(claim, Outcome(status=Status.FAILED, failure=FAILURE))
+    else:
+        task_store.release(claim)
+        task_store.request_cancel(claim.ref)
+    unkept = f"{task_store.keys.tag}:unkept"
+    assert task_store.client.zrange(unkept, 0, -1) == [str(claim.ref)]
+    if end == "deleted":
+        task_store.delete(claim.ref)
+    else:
+        keep_end(task_store, objects, claim.ref)
+        assert objects.head(record_key(claim.ref)) is not None
+    assert task_store.client.exists(unkept) == 0
 
 
 def test_a_checkpoint_that_a_set_is_made_of_stays(

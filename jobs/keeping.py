@@ -1,7 +1,8 @@
-"""What attempts have stored in vain: removed, but never what a record names.
+"""What is left to do once a task, or an attempt at it, has ended.
 
-A checkpoint outlives the attempt that published it: the next one goes on from there, and sample
-sets are made of it. So an attempt that is no longer wanted doesn't take its whole prefix along.
+Records of ended tasks go to the object store; what attempts have stored in vain is removed, but
+never what a record names: a checkpoint outlives the attempt that published it, for the next one
+goes on from there, and sample sets are made of it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,41 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jobs.errors import ObjectMissing
-from jobs.keys import result_key, task_prefix
+from pydantic import ValidationError
+
+from jobs.errors import ObjectMissing, UnreadableResult
+from jobs.keys import is_set_id, result_key, task_prefix
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, SampleSet, SetResult, TaskRef
 from jobs.state.store import TaskStore
-from jobs.terminal import SettledResult
+from jobs.terminal import SettledResult, archive_record, keys_of
 
 _ATTEMPT = re.compile(r"a(\d+)")
+
+
+def keep_end(store: TaskStore, objects: ObjectStore, ref: TaskRef) -> None:
+    """Keeps an ended task's record, and tidies up after it; does nothing for another.
+
+    With a job goes the set that its own run has made. Whoever ends a task does this next; should
+    they die before, a round of housekeeping does. To repeat it is safe.
+
+    Raises:
+        StoreAway: nothing is lost; it is asked for again.
+    """
+    record = store.get(ref)
+    if record is None or not record.status.terminal:
+        return
+    ended: list[Job | SampleSet] = [record]
+    if isinstance(record, Job) and record.first_set_id is not None:
+        first_set = store.get_set(record.id, record.first_set_id)
+        if first_set is not None and first_set.status.terminal:
+            ended.append(first_set)
+    for one in ended:
+        archive_record(objects, one)
+    if record.token is not None:
+        discard_leftovers(store, objects, ref, record.token)
+    for one in ended:
+        store.kept(one)
 
 
 def discard_leftovers(store: TaskStore, objects: ObjectStore, ref: TaskRef, token: str) -> int:
@@ -40,7 +68,9 @@ def discard_leftovers(store: TaskStore, objects: ObjectStore, ref: TaskRef, toke
         return 0
     sets = store.list_sets(ref.job_id)
     stored = [
-        key for one in (ref, *_carried(ref, sets)) for key in _stored(objects, one, int(token))
+        key
+        for one in (ref, *_carried(objects, ref, sets))
+        for key in _stored(objects, one, int(token))
     ]
     named = set(_named(objects, job, sets)) if stored else set()
     unwanted = [key for key in stored if key not in named]
@@ -49,10 +79,14 @@ def discard_leftovers(store: TaskStore, objects: ObjectStore, ref: TaskRef, toke
     return len(unwanted)
 
 
-def _carried(ref: TaskRef, sets: list[SampleSet]) -> Iterator[TaskRef]:
-    """The sets that a job's own attempts have made."""
-    if ref.set_id is None:
-        yield from (sample_set.ref for sample_set in sets if sample_set.made_by_job)
+def _carried(objects: ObjectStore, ref: TaskRef, sets: list[SampleSet]) -> Iterator[TaskRef]:
+    """The sets that a job's own attempts have made, those on no record any more included."""
+    if ref.set_id is not None:
+        return
+    tasks_of_their_own = {one.id for one in sets if not one.made_by_job}
+    for set_id in objects.children(f"{task_prefix(ref)}sets/"):
+        if is_set_id(set_id) and set_id not in tasks_of_their_own:
+            yield TaskRef(ref.job_id, set_id)
 
 
 def _stored(objects: ObjectStore, ref: TaskRef, newest: int) -> Iterator[str]:
@@ -74,9 +108,9 @@ def _named(objects: ObjectStore, job: Job | None, sets: list[SampleSet]) -> Iter
     for task in tasks:
         if task.failure is not None and task.failure.log_key is not None:
             yield task.failure.log_key
-        yield from _keys_of(_settled(objects, task.ref))
+        yield from keys_of(_settled(objects, task.ref))
     for sample_set in sets:
-        yield from _keys_of(sample_set.result)
+        yield from keys_of(sample_set.result)
 
 
 def _settled(objects: ObjectStore, ref: TaskRef) -> SetResult | None:
@@ -85,9 +119,7 @@ def _settled(objects: ObjectStore, ref: TaskRef) -> SetResult | None:
         kept = objects.get_bytes(result_key(ref))
     except ObjectMissing:
         return None
-    return SettledResult.model_validate_json(kept).outcome.result
-
-
-def _keys_of(result: SetResult | None) -> Iterator[str]:
-    if result is not None:
-        yield from filter(None, (result.archive_key, result.items_key, result.sheet_key))
+    try:
+        return SettledResult.model_validate_json(kept).outcome.result
+    except ValidationError as error:
+        raise UnreadableResult(f"{result_key(ref)} is not what we have written") from error
