@@ -23,7 +23,7 @@ POLL_SECONDS = 2
 MAX_WAIT_SECONDS = 60
 _UPLOAD_REFUSALS = (
     "malformed", "image_missing", "mask_missing", "mask_not_used", "needs_osmis",
-    "too_many_low_level_blocks", "too_large", "too_many_pixels",
+    "too_many_low_level_blocks", "slow_upload", "too_large", "too_many_pixels",
     "unsupported_image", "name_mismatch", "broken_image", "animated", "size_mismatch",
     "too_small", "bad_aspect", "single_class", "undeclared_index", "lossy_mask",
     "too_many_classes", "encoding_mismatch", "not_binary", "class_count_mismatch", "bad_classes",
