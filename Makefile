@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= onepair-demo
 SEED ?= 0
+TEST_PROCESSES ?= 2
 PACKAGES := osmis_core jobs service worker cli
 
 .PHONY: setup demo serve test test-slow test-gpu lint audit format bench bench-quality bench-quality-small bench-gpu bench-load bench-memory bench-refinement bench-scoring bench-step bench-switches bench-tables chaos constraints clean
@@ -24,8 +25,8 @@ demo: setup  ## the main job on the coins photograph, about ten minutes on two c
 serve: setup
 	$(BIN)/onepair serve
 
-test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+test: setup  ## everything that is fast; a file of tests stays in one of the processes
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow and not gpu"
 
 test-slow: setup  ## real trainings, faults in the middle of them, planted failures
 	$(BIN)/python -m pytest -m slow
