@@ -83,8 +83,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     url = valkey_url(settings)
     client: redis.Redis = connect(url)
     async_client: redis.asyncio.Redis = connect_async(url)
+    waiting = connect_async(url, waiting=settings.max_connections)
     queue = Queue(settings, url)
-    reader = AsyncTaskReader(async_client, settings)
+    reader = AsyncTaskReader(async_client, settings, waiting=waiting)
     objects = open_store(settings)
     services = Services(
         settings=settings,
@@ -110,6 +111,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         client.close()
         await services.gatekeeper.aclose()
         await async_client.aclose()
+        await waiting.aclose()
 
 
 # dependencies are coroutines, as plain functions would each cost a hop to a thread and back

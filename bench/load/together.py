@@ -71,7 +71,10 @@ async def _everything(servers: Servers, polls: list[bytes]) -> tuple[Answers, An
         lines = await connection.lines(get(f"/jobs/{job_id}/events", Accept="text/event-stream"))
         try:
             while True:
-                events += (await lines.readline()).startswith(b"event:")
+                line = await lines.readline()
+                if not line:
+                    raise ConnectionError("the stream ended")
+                events += line.startswith(b"event:")
         finally:
             connection.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -16,6 +17,7 @@ from jobs.errors import StoreAway, StoreFull
 # A blocking XREAD waits at most this long, so a dead server is noticed.
 MAX_BLOCK_SECONDS = 20.0
 _RETRIES = 3
+_SHARED = 32
 _BACKOFF_BASE_SECONDS = 0.05
 _BACKOFF_CAP_SECONDS = 0.5
 
@@ -38,15 +40,34 @@ def connect(url: str, *, timeout_seconds: float = 5.0) -> redis.Redis:
     )
 
 
-def connect_async(url: str, *, timeout_seconds: float = 5.0) -> redis.asyncio.Redis:
-    """A client for ``AsyncTaskReader``; its replies may take as long as a blocking read."""
-    return redis.asyncio.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_connect_timeout=timeout_seconds,
-        socket_timeout=MAX_BLOCK_SECONDS + timeout_seconds,
-        retry=AsyncRetry(ExponentialBackoff(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS), _RETRIES),
-    )
+def connect_async(
+    url: str, *, timeout_seconds: float = 5.0, waiting: int | None = None
+) -> redis.asyncio.Redis:
+    """A client for ``AsyncTaskReader``; its replies may take as long as a blocking read.
+
+    Args:
+        url: as for ``connect``.
+        timeout_seconds: limit for connecting and for each reply, beyond the time it blocks.
+        waiting: how many may wait in blocking reads at once, each on a connection of its own; one
+            more is ``StoreAway``. None: nobody waits, so a few connections are shared, and who
+            finds them all in use is next.
+    """
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_connect_timeout": timeout_seconds,
+        "socket_timeout": MAX_BLOCK_SECONDS + timeout_seconds,
+        "retry": AsyncRetry(
+            ExponentialBackoff(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS), _RETRIES
+        ),
+    }
+    pool: redis.asyncio.ConnectionPool
+    if waiting is None:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url, max_connections=_SHARED, timeout=timeout_seconds, **options
+        )
+    else:
+        pool = redis.asyncio.ConnectionPool.from_url(url, max_connections=waiting, **options)
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def celery_url(url: str) -> str:

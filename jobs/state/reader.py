@@ -170,10 +170,23 @@ class AsyncTaskReader:
     """What the gateway reads while a client waits: single records, events, changes.
 
     Every method raises ``StoreAway`` when Valkey does not answer.
+
+    Args:
+        client: for what is answered at once.
+        settings: for the namespace.
+        waiting: for reads that block, each on a connection of its own: so that many who wait keep
+            nobody else out. None: the same client.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        settings: Settings,
+        *,
+        waiting: redis.asyncio.Redis | None = None,
+    ) -> None:
         self.client = client
+        self._waiting = waiting or client
         self.keys = ValkeyKeys(settings.namespace)
         self._glances = Glances(client, self.keys)
 
@@ -213,28 +226,38 @@ class AsyncTaskReader:
         *,
         block_seconds: float = 15.0,
         count: int = 500,
+        is_following: bool = False,
     ) -> list[Event]:
         """Events after ``after_id``, waiting up to ``block_seconds`` for the first one.
+
+        Args:
+            ref: the task.
+            after_id: the last one seen; None: from the first on.
+            block_seconds: at most so long.
+            count: at most so many.
+            is_following: ``after_id`` was read a moment ago, so nothing can have been missed since,
+                and half of the work can be left out.
 
         Returns:
             Oldest first; ``[]`` when nothing came. The first is a ``reset`` with the whole record
             when the reader has missed some.
         """
         position, stream_key = after_id or START, self.keys.events(ref)
-        with valkey_errors():
-            pipe = self.client.pipeline(transaction=False)
-            pipe.xinfo_stream(stream_key)
-            pipe.exists(self.keys.record(ref))
-            stream, exists = await pipe.execute(raise_on_error=False)
-        if not exists:
-            return []
-        go_on = missed(position, _stream_info(stream))
-        if go_on is not None:
-            record = await self.get(ref)
-            return [] if record is None else [reset_event(go_on, record)]
+        if not is_following:
+            with valkey_errors():
+                pipe = self.client.pipeline(transaction=False)
+                pipe.xinfo_stream(stream_key)
+                pipe.exists(self.keys.record(ref))
+                stream, exists = await pipe.execute(raise_on_error=False)
+            if not exists:
+                return []
+            go_on = missed(position, _stream_info(stream))
+            if go_on is not None:
+                record = await self.get(ref)
+                return [] if record is None else [reset_event(go_on, record)]
         block_ms = max(1, int(min(block_seconds, MAX_BLOCK_SECONDS) * 1_000))
         with valkey_errors():
-            rows = await self.client.xread({stream_key: position}, count=count, block=block_ms)
+            rows = await self._waiting.xread({stream_key: position}, count=count, block=block_ms)
         return _events(cast("list[Any]", rows))
 
     async def wait_for_change(
@@ -252,7 +275,7 @@ class AsyncTaskReader:
             block_ms = max(1, int(min(left_seconds, MAX_BLOCK_SECONDS) * 1_000))
             last_id = str(newest[0][0]) if newest else START
             with valkey_errors():
-                await self.client.xread({self.keys.events(ref): last_id}, count=1, block=block_ms)
+                await self._waiting.xread({self.keys.events(ref): last_id}, count=1, block=block_ms)
 
 
 def _record(ref: TaskRef, fields: Mapping[str, str], rank: int | None) -> Job | SampleSet | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -22,6 +24,8 @@ HEARTBEAT_SECONDS = 10.0
 RECONNECT_MILLISECONDS = 2_000
 _EVENT_STREAM = "text/event-stream"
 _AT_ONCE_SECONDS = 0.001
+# Between two reads no stream grows by all that it keeps; a slow client may make them longer.
+_SURE_SECONDS = 60.0
 _JSON = TypeAdapter(dict[str, Any])
 
 LastEventId = Annotated[
@@ -133,10 +137,14 @@ def _page(services: Services, ref: TaskRef, last_id: str | None) -> Response:
 
 async def _stream(services: Services, ref: TaskRef, last_id: str | None) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RECONNECT_MILLISECONDS)
-    position = last_id
+    position, read_at = last_id, -math.inf
     while True:
+        is_following = position is not None and time.monotonic() - read_at < _SURE_SECONDS
         try:
-            events = await services.reader.events(ref, position, block_seconds=HEARTBEAT_SECONDS)
+            events = await services.reader.events(
+                ref, position, block_seconds=HEARTBEAT_SECONDS, is_following=is_following
+            )
+            read_at = time.monotonic()
             record = None if events else await services.reader.get(ref)
         except JobsError:
             # The status line is long sent: end the stream, and the client comes back with its id.

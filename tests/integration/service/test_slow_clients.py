@@ -146,6 +146,25 @@ def test_who_only_listens_is_not_cut_off(impatient: LiveGateway) -> None:
     assert time.monotonic() - begun > HEAD_SECONDS + UPLOAD_SECONDS
 
 
+def test_three_hundred_event_streams_keep_nobody_out(impatient: LiveGateway) -> None:
+    """Each waits on a connection of its own to Valkey."""
+    job_id = impatient.http.post("/jobs", files=pair_files()).json()["id"]
+    asked = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    with ExitStack() as stack:
+        streams = [stack.enter_context(connected(impatient)) for _ in range(300)]
+        for stream in streams:
+            stream.sendall(asked.encode())
+        for stream in streams:
+            told = b""
+            while b"event: status" not in told:
+                more = stream.recv(4_096)
+                assert more, told
+                told += more
+            assert told.startswith(b"HTTP/1.1 200 ")
+        for _ in range(20):
+            assert impatient.http.get(f"/jobs/{job_id}").status_code == 200
+
+
 def test_beyond_the_limit_of_connections_is_503(settings: Settings, tmp_path: Path) -> None:
     limit = {**SHORT, "ONEPAIR_MAX_CONNECTIONS": "5"}
     with LiveGateway(settings, tmp_path / "log", limit) as gateway, ExitStack() as stack:
