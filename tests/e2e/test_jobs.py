@@ -49,22 +49,24 @@ def made(shared: Served, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(job_id, out, lines)
 
 
-def archive_of(served: Served, job_id: str, path: Path) -> zipfile.ZipFile:
+def archive_of(
+    served: Served, job_id: str, path: Path, *, n: int = 100, kept: int = 85
+) -> zipfile.ZipFile:
     """The job's own set, as the service delivers it."""
-    answer = served.request("GET", f"/jobs/{job_id}/samples").json()
-    assert (answer["generated"], answer["kept"]) == (100, 85)
+    answer = served.request("GET", f"/jobs/{job_id}/samples", params={"n": n}).json()
+    assert (answer["generated"], answer["kept"]) == (n, kept)
     content = served.request("GET", answer["download"]["url"]).content
     assert sha256(content).hexdigest() == answer["download"]["sha256"]
     path.write_bytes(content)
     return zipfile.ZipFile(path)
 
 
-def check_archive(archive: zipfile.ZipFile) -> None:
+def check_archive(archive: zipfile.ZipFile, kept: int = 85) -> None:
     with archive:
         assert archive.testzip() is None
         names = archive.namelist()
-        assert len([n for n in names if n.startswith("images/")]) == 85
-        assert len([n for n in names if n.startswith("masks/")]) == 85
+        assert len([n for n in names if n.startswith("images/")]) == kept
+        assert len([n for n in names if n.startswith("masks/")]) == kept
         assert {"manifest.json", "metadata.jsonl", "rejected.jsonl", "preview.jpg"} <= set(names)
 
 
@@ -131,7 +133,7 @@ def test_a_contact_sheet_appears_while_a_job_learns(shared: Served, made: Made) 
 def test_after_a_kill_in_the_middle_the_job_goes_on_from_its_checkpoint(
     shared: Served, tmp_path: Path, victim: str
 ) -> None:
-    job_id = shared.post(max_size="32", iterations="300")
+    job_id = shared.post(max_size="32", iterations="300", n="20")
     # further than what a training from the beginning would have reached by its first report
     shared.wait_for_checkpoint(job_id, step=40)
     child = shared.part("-m worker.child")
@@ -153,7 +155,7 @@ def test_after_a_kill_in_the_middle_the_job_goes_on_from_its_checkpoint(
     ]
     assert steps[0] >= checkpoints(before)[-1]
     assert steps[-1] == 300
-    check_archive(archive_of(shared, job_id, tmp_path / "set.zip"))
+    check_archive(archive_of(shared, job_id, tmp_path / "set.zip", n=20, kept=17), 17)
 
 
 def test_a_set_does_not_wait_behind_a_training_which_cancel_ends(

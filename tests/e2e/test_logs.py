@@ -29,7 +29,7 @@ def test_a_jobs_lines_can_be_found_by_its_request(served_json: Served, tmp_path:
     names = ("image", "mask")
     files = {name: (f"{name}.png", (COINS / f"{name}.png").read_bytes()) for name in names}
     answer = served_json.request(
-        "POST", "/jobs", data={**TINY, "iterations": "5"}, files=files,
+        "POST", "/jobs", data={**TINY, "iterations": "5", "n": "4"}, files=files,
         headers={"X-Request-ID": REQUEST},
     )  # fmt: skip
     assert answer.headers["x-request-id"] == REQUEST
