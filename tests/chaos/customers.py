@@ -81,6 +81,10 @@ class Customer(threading.Thread):
 
     def run(self) -> None:
         """The whole story."""
+        with self._http, self._anybody:
+            self._live()
+
+    def _live(self) -> None:
         try:
             self.story.job_id = self._submit()
             if self._submit() != self.story.job_id:
