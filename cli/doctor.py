@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from cli.data_folder import is_claimed, valkey_address
 from jobs.api_keys import is_open_to_others
 from jobs.checkup import Finding, Verdict, look_at_objects, look_at_tasks, look_at_valkey
 from jobs.errors import JobsError
+from jobs.files import file_sha256
 from jobs.objects import open_store
 from jobs.settings import Settings
 from jobs.state import TaskStore, connect
@@ -104,8 +104,7 @@ def _weights(settings: Settings) -> Finding:
         detail = "none: samples are ranked on VGG-16 (stlpips), and no score is called SIFID"
         return Finding("InceptionV3 weights", Verdict.OK, detail)
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(path)
     except OSError as error:
         hint = "Mend ONEPAIR_INCEPTION_WEIGHTS; workers fail their sets without the file."
         return Finding("InceptionV3 weights", Verdict.BAD, f"{path}: {error.strerror}", hint)

@@ -186,6 +186,11 @@ class ValkeyKeys:
         return f"{self.tag}:keys_used"
 
     @property
+    def unkept(self) -> str:
+        """Zset of ended tasks whose records the object store may not have yet; score: µs."""
+        return f"{self.tag}:unkept"
+
+    @property
     def tally(self) -> str:
         """Hash of counts that only grow: what has happened how often, ``job:ended:failed:code``."""
         return f"{self.tag}:tally"

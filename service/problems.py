@@ -17,6 +17,7 @@ from jobs.api_keys import ApiKeyError
 from jobs.errors import JobsError, ObjectMissing, StoreAway, StoreFull
 from service.answer_headers import SAFE
 from service.problem_codes import PROBLEM_KINDS
+from service.request_id import HEADER as REQUEST_ID_HEADER
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _TYPE_PREFIX = "urn:onepair:problem:"
@@ -207,7 +208,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         path = request.url.path
         _LOG.error("request_failed", path=path, request_id=request_id, exc_info=error)
         response = problem_response(ProblemError("internal_error"))
-        response.headers.update({**SAFE, "X-Request-ID": request_id})
+        response.headers.update({**SAFE, REQUEST_ID_HEADER: request_id})
         return response
 
 

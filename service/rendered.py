@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from dataclasses import dataclass
+
+from fastapi.responses import JSONResponse
 
 from jobs.record import Job, TaskRef
 from jobs.state import AsyncTaskReader, Glance
@@ -64,6 +65,5 @@ class RenderedJobs:
 
 def render(job: Job) -> RenderedJob:
     """The answer that shows a job."""
-    view = JobView.of(job).model_dump(mode="json")
-    body = json.dumps(view, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return RenderedJob(body.encode(), record_etag(job), job.status.terminal)
+    answer = JSONResponse(JobView.of(job).model_dump(mode="json"))
+    return RenderedJob(bytes(answer.body), record_etag(job), job.status.terminal)

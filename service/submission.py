@@ -11,6 +11,7 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 
 from jobs.errors import JobsError, StoreAway
+from jobs.files import file_sha256
 from jobs.keys import input_key, new_job_id, request_fingerprint, task_prefix
 from jobs.record import Job, JobInput, TaskRef
 from jobs.state import Answer, CreateAnswer, NewJob
@@ -19,7 +20,7 @@ from service.decoding import NORMALISED_NAME, DecodeRequest, ReadSummary
 from service.forms import JobForm
 from service.problems import FieldError, ProblemError
 from service.request_id import current_request_id
-from service.uploads import FileRole, ReceivedFile, file_sha256, is_given, receive
+from service.uploads import FileRole, ReceivedFile, is_given, receive
 from service.views import class_infos, warnings_of
 from service.webhook_target import TargetRefusedError, find_target
 

@@ -65,9 +65,3 @@ def _store(source: BinaryIO, path: Path) -> tuple[str, int]:
             digest.update(chunk)
             target.write(chunk)
     return digest.hexdigest(), size_bytes
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import threading
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from tenacity import (
 )
 
 from jobs.errors import ObjectMissing, StoreAway, StoreFull
+from jobs.files import file_sha256
 from jobs.objects import ObjectStore
 from jobs.record import Checkpoint
 from worker.metrics import WorkerMetrics
@@ -95,7 +95,7 @@ class Transfers:
             except ObjectMissing:
                 log.warning("checkpoint_missing", key=checkpoint.key)
                 return False
-            if sha256_of(path) != checkpoint.sha256:
+            if file_sha256(path) != checkpoint.sha256:
                 log.warning("checkpoint_damaged", key=checkpoint.key)
                 path.unlink()
                 return False
@@ -114,7 +114,7 @@ class Transfers:
         """Stores a file."""
 
         def put() -> Uploaded:
-            digest = sha256_of(path)
+            digest = file_sha256(path)
             with self._metrics.moving("put"):
                 self._objects.put_file(key, path, content_type=content_type)
             return Uploaded(key=key, sha256=digest, size_bytes=path.stat().st_size)
@@ -146,9 +146,3 @@ class Transfers:
         error = state.outcome.exception() if state.outcome else None
         log.warning("store_away", attempt=state.attempt_number, reason=str(error))
         self._metrics.store_failed()
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

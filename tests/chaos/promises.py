@@ -147,7 +147,7 @@ def _books(keys: ValkeyKeys, client: redis.Redis) -> Iterator[str]:
         ("jobs pending", client.zcard(keys.pending(Kind.JOB))),
         ("sets pending", client.zcard(keys.pending(Kind.SET))),
         ("dead", client.llen(keys.dead)),
-        ("records not kept", client.zcard(f"{keys.tag}:unkept")),
+        ("records not kept", client.zcard(keys.unkept)),
     ):
         if size:
             yield f"{name}: {size}"

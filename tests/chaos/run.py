@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.keys import ValkeyKeys
 from jobs.objects import open_store
 from jobs.state import TaskStore, connect
 from tests.chaos.customers import Customer, Story
@@ -115,7 +116,7 @@ def _run(stack: Stack, *, seed: int, minutes: float, jobs: int) -> Summary:
 
 def _await_housekeeping(stack: Stack) -> None:
     """Who ended a task and was killed before its record was kept: a round makes up for it."""
-    client, unkept = connect(stack.valkey.url), f"{{{stack.mark}}}:unkept"
+    client, unkept = connect(stack.valkey.url), ValkeyKeys(stack.mark).unkept
     deadline = time.monotonic() + HOUSEKEEPING_SECONDS
     while client.zcard(unkept) and time.monotonic() < deadline:
         time.sleep(1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import redis
 
@@ -158,9 +160,10 @@ def test_who_dies_before_an_end_is_kept_is_made_up_for(
     assert made is not None
     store.finish(claim, Outcome(status=Status.CANCELLED))  # and its worker is killed
     assert run_round(store, objects, queue).unkept == ()
-    unkept = f"{store.keys.tag}:unkept"
+    unkept = store.keys.unkept
     for ref in client.zrange(unkept, 0, -1):
         client.zadd(unkept, {ref: 1})
+    time.sleep(0.003)  # the lock of the round before ends
 
     assert set(run_round(store, objects, queue).unkept) == {claim.ref, made.ref}
 
@@ -179,7 +182,7 @@ def test_every_end_is_kept_or_forgotten(
     else:
         task_store.release(claim)
         task_store.request_cancel(claim.ref)
-    unkept = f"{task_store.keys.tag}:unkept"
+    unkept = task_store.keys.unkept
     assert task_store.client.zrange(unkept, 0, -1) == [str(claim.ref)]
     if end == "deleted":
         task_store.delete(claim.ref)

@@ -1,0 +1,12 @@
+"""Local files, as gateway, worker and command line look at them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes, read in pieces. Raises ``OSError``."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
