@@ -61,6 +61,13 @@ class ObjectMissing(JobsError):  # noqa: N818
     hint = "The object was deleted or never written."
 
 
+class RecordTooNew(JobsError):  # noqa: N818
+    """A newer OnePair has written it, in a way that this one does not know."""
+
+    code = "record_too_new"
+    hint = "Upgrade this OnePair to the newest of those that share the stores."
+
+
 class UnreadableResult(JobsError):  # noqa: N818
     """``result.json`` is damaged: what it names can't be told from what may go."""
 

@@ -15,6 +15,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
+RECORD_SCHEMA = 1
+"""Of the records that this OnePair writes. It grows where an older one would do harm to them;
+fields that are only added leave it as it is."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 MaskSupervision = Literal["none", "projection", "input_concat", "mask_discriminator", "mca"]
 
@@ -236,6 +240,9 @@ class Task(Frozen):
     finished_at: datetime | None = None
     updated_at: datetime
     version: int = Field(default=1, description="Grows with every change: the ETag.")
+    schema_version: int = Field(
+        default=1, ge=1, description="``RECORD_SCHEMA`` of the newest OnePair that wrote to it."
+    )
     warnings: list[JobWarning] = Field(default_factory=list)
     failure: JobFailure | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)

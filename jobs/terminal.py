@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from jobs.errors import ObjectMissing
+from jobs.errors import ObjectMissing, RecordTooNew
 from jobs.keys import JOBS_PREFIX, is_job_id, is_set_id, record_key, result_key, task_prefix
 from jobs.objects.base import ObjectStore
-from jobs.record import Frozen, Job, SampleSet, SetResult, Status, TaskRef
+from jobs.record import RECORD_SCHEMA, Frozen, Job, SampleSet, SetResult, Status, TaskRef
 from jobs.state.answers import Claim, Outcome
 from jobs.state.store import TaskStore
 
@@ -23,6 +23,12 @@ class SettledResult(Frozen):
 
     token: str
     outcome: Outcome
+
+
+class _Stamp(Frozen):
+    """All that can be told of a record before its schema is known."""
+
+    schema_version: int = 1
 
 
 def settle(objects: ObjectStore, claim: Claim, outcome: Outcome) -> Outcome:
@@ -75,12 +81,19 @@ def rebuild(store: TaskStore, objects: ObjectStore) -> int:
 
     Returns:
         How many records were restored.
+
+    Raises:
+        RecordTooNew: a newer OnePair has written one; those before it are restored.
     """
     return sum(store.restore(record) for record in archived_records(objects))
 
 
 def archived_records(objects: ObjectStore) -> Iterator[Job | SampleSet]:
-    """All readable final records: each job before its sets."""
+    """All readable final records: each job before its sets.
+
+    Raises:
+        RecordTooNew: of one that a newer OnePair has written.
+    """
     for job_id in filter(is_job_id, objects.children(JOBS_PREFIX)):
         job = _read(objects, TaskRef(job_id), Job)
         if job is None:
@@ -94,6 +107,10 @@ def archived_records(objects: ObjectStore) -> Iterator[Job | SampleSet]:
 
 def _read(objects: ObjectStore, ref: TaskRef, model: type[Record]) -> Record | None:
     try:
-        return model.model_validate_json(objects.get_bytes(record_key(ref)))
+        text = objects.get_bytes(record_key(ref))
+        schema = _Stamp.model_validate_json(text).schema_version
+        if schema > RECORD_SCHEMA:
+            raise RecordTooNew(f"{ref} has schema {schema}, and this OnePair knows {RECORD_SCHEMA}")
+        return model.model_validate_json(text)
     except (ObjectMissing, ValidationError):
         return None

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from jobs.errors import JobsError, StoreAway, StoreFull, is_out_of_room
+from jobs.errors import JobsError, RecordTooNew, StoreAway, StoreFull, is_out_of_room
 from jobs.record import JobFailure, Kind, TaskRef
-from jobs.state import Claim
+from jobs.state import Answer, Claim
 from worker.endings import DISK_FULL, WORKER_FAULT
 from worker.job_attempt import JobAttempt, SetAttempt
 from worker.workshop import Workshop
@@ -92,12 +92,15 @@ class Supervisor:
 
     def _claim(self, kind: Kind, ref: TaskRef | None) -> Claim | None:
         try:
-            return self._shop.store.claim(kind, ref)
+            found = self._shop.store.try_claim(kind, ref)
         except (StoreAway, StoreFull) as error:
             # Whoever reaps next rings again.
             log.warning("claim_failed", kind=str(kind), reason=str(error))
             time.sleep(IDLE_SECONDS)
             return None
+        if found.answer is Answer.NEWER:
+            log.error("task_too_new", kind=str(kind), hint=RecordTooNew.hint)
+        return found.claim
 
     def _attempt(self, claim: Claim) -> None:
         make = JobAttempt if claim.sample_set is None else SetAttempt

@@ -17,6 +17,7 @@ if not status then
     'losses', '0', 'warnings', '', 'created_us', text(NOW))
   tally(ref, 'created')
 end
+stamp(ref)
 close(ref)
 set(ref, 'made_by_job', '1')
 redis.call('HSETNX', record(ref), 'started_us', text(NOW))

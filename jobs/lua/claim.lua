@@ -40,6 +40,7 @@ local function consider(ref)
     if answer == 'cancelled' then return answer end
   end
   if tonumber(get(ref, 'not_before_us') or '0') > NOW then return 'early' end
+  if schema(ref) > cfg.schema then return 'newer' end
   return 'claimed', take(ref)
 end
 
@@ -47,13 +48,13 @@ local answer, token = 'empty', nil
 if wanted ~= '' then
   answer, token = consider(wanted)
 else
-  -- Every head that can't be claimed leaves the queue, so this moves on.
+  -- Every head that nobody can claim leaves the queue, so this moves on.
   for _ = 1, 10 do
     local head = redis.call('ZRANGEBYSCORE', TAG .. ':pending:' .. kind, '-inf', text(NOW), 'LIMIT', 0, 1)
     if not head[1] then break end
     wanted = head[1]
     answer, token = consider(wanted)
-    if answer == 'claimed' or answer == 'early' then break end
+    if answer == 'claimed' or answer == 'early' or answer == 'newer' then break end
     redis.call('ZREM', pending(wanted), wanted)
     answer = 'empty'
   end

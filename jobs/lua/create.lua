@@ -23,7 +23,7 @@ end
 if not has_room(owner) then return { 'too_much', '' } end
 local expires = text(NOW + cfg.retention_us)
 set(job, 'doc', doc, 'owner', owner, 'status', 'queued', 'version', '1', 'strikes', '0',
-  'losses', '0', 'warnings', '', 'created_us', text(NOW), 'updated_us', text(NOW),
+  'losses', '0', 'schema', text(cfg.schema), 'warnings', '', 'created_us', text(NOW), 'updated_us', text(NOW),
   'expires_us', expires, 'input_bytes', input_bytes, 'hook', hook)
 account(job)
 redis.call('ZADD', TAG .. ':all', text(NOW), job)

@@ -17,11 +17,13 @@ if status == 'succeeded' and get(ref, 'cancel') == '1' then
 end
 if warnings ~= '' then warn(ref, warnings) end
 set(ref, 'finished_token', token, 'metrics', metrics)
+stamp(ref)
 if result ~= '' then
   local _, is_set = split(ref)
   local target = is_set and ref or carried_set(ref)
   if target then
     set(target, 'result', result, 'metrics', metrics)
+    stamp(target)
     account(target)
   end
 end

@@ -34,6 +34,12 @@ end
 local function get(ref, field) return redis.call('HGET', record(ref), field) end
 local function set(ref, ...) redis.call('HSET', record(ref), ...) end
 
+-- Who knows only an older schema leaves alone what was written in this one.
+local function schema(ref) return tonumber(get(ref, 'schema') or '1') end
+local function stamp(ref)
+  if schema(ref) < cfg.schema then set(ref, 'schema', text(cfg.schema)) end
+end
+
 -- What has happened so often, for the metrics: only ever grows.
 local function tally(ref, what)
   local _, is_set = split(ref)

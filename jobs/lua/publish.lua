@@ -17,6 +17,7 @@ if not (state[1] and cjson.decode(state[1]).key == new.key) then
   end
 end
 set(job, 'checkpoint', checkpoint, 'engine', engine)
+stamp(job)
 if new.final then set(job, 'trained', '1') end
 -- Only progress beyond everything known forgives: falling back and failing again must end.
 if new.step > tonumber(state[3] or '-1') then

@@ -44,6 +44,7 @@ class Answer(StrEnum):
     HELD = "held"  # another worker has a live lease
     EARLY = "early"  # queued, but its delay is not over
     DONE = "done"  # terminal
+    NEWER = "newer"  # a newer OnePair has written it: left to workers that know its schema
     EMPTY = "empty"  # nothing is due
     CANCELLED = "cancelled"  # the cancel flag won: the task is now cancelled
     CANCELLING = "cancelling"  # a running task will stop at its next beat
@@ -118,7 +119,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimAnswer:
-    """``answer``: claimed, held, early, done, cancelled, gone, unknown or empty."""
+    """``answer``: claimed, held, early, done, cancelled, gone, unknown, newer, empty."""
 
     answer: Answer
     claim: Claim | None = None

@@ -9,7 +9,7 @@ import redis
 
 from jobs import keys as object_keys
 from jobs.lua import script
-from jobs.record import Checkpoint, Engine, SampleSetRequest
+from jobs.record import RECORD_SCHEMA, Checkpoint, Engine, SampleSetRequest
 from jobs.settings import Settings
 from jobs.state.codec import set_document
 from jobs.state.connection import valkey_errors
@@ -36,7 +36,7 @@ class ScriptedStore(TaskReader):
 
 
 def script_limits(settings: Settings) -> str:
-    """The settings that scripts need, in µs (``_us``) or ms (``_ms``), as JSON."""
+    """What scripts need to know of us: the settings, in µs (``_us``) or ms (``_ms``), as JSON."""
     seconds_us = {
         "lease_us": settings.lease_seconds,
         "retry_base_us": settings.retry_base_seconds,
@@ -54,7 +54,8 @@ def script_limits(settings: Settings) -> str:
     limits |= {name: max(1, round(seconds * 1e3)) for name, seconds in seconds_ms.items()}
     names = ("max_strikes", "max_losses", "events_kept", "max_sets_per_job", "max_sets_per_key",
              "max_jobs_per_key", "max_bytes_per_key")  # fmt: skip
-    return json.dumps(limits | {name: getattr(settings, name) for name in names})
+    limits |= {name: getattr(settings, name) for name in names}
+    return json.dumps(limits | {"schema": RECORD_SCHEMA})
 
 
 def name_set(

@@ -31,7 +31,7 @@ class WorkerEvents(ScriptedStore):
 
         Returns:
             ``claimed`` with the claim; ``held``, ``early``, ``done``, ``cancelled`` (its flag was
-            seen), ``gone``, ``unknown`` or ``empty``.
+            seen), ``gone``, ``unknown``, ``newer`` (it stays in line) or ``empty``.
         """
         wanted = "" if ref is None else str(ref)
         answer, found, *rest = self._run("claim", kind, wanted, uuid.uuid4().hex)

@@ -107,7 +107,9 @@ def test_where_there_are_steps_enough_the_size_stands(
     scene: Pair, too_fine: TrainingConfig, recorder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "FINER_WORTH_STEPS", 1)
-    result = train(scene, too_fine, recorder, options=OFTEN)
+    recorder.stop_at = planning.CALIBRATION_STEPS + 5
+    result = train(scene, replace(too_fine, budget_seconds=100.0), recorder, options=OFTEN)
+    assert result.config.steps is not None
     assert result.config.size == too_fine.size
     assert result.config.coarser is None
     assert "coarser_size" not in {w.code for w in recorder.warnings}
