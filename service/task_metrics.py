@@ -80,7 +80,15 @@ def _now(census: Census) -> Iterator[Metric]:
     )
     for (kind, phase), count in census.running.items():
         running.add_metric([kind, phase], count)
-    yield from (due, delayed, age, running)
+    wanted = GaugeMetricFamily(
+        "onepair_workers_wanted",
+        "Tasks that are due or run: so many workers have something to do.",
+        labels=["kind"],
+    )
+    for kind, waiting in census.waiting.items():
+        held = sum(count for (of, _), count in census.running.items() if of == kind)
+        wanted.add_metric([kind], waiting.due + held)
+    yield from (due, delayed, age, running, wanted)
     yield GaugeMetricFamily(
         "onepair_tasks_dead", "Tasks given up after too many crashes or losses.", value=census.dead
     )

@@ -54,6 +54,8 @@ def test_what_waits_runs_and_has_ended(gateway: TestClient, worker: SmallWorker)
     assert 0 < (of(samples, "onepair_queue_age_seconds", kind="job") or 0) < 60
     assert of(samples, "onepair_queue_age_seconds", kind="set") == 0
     assert of(samples, "onepair_tasks_running", kind="job", phase="training") == 1
+    assert of(samples, "onepair_workers_wanted", kind="job") == 3
+    assert of(samples, "onepair_workers_wanted", kind="set") == 0
     assert of(samples, "onepair_tasks_created_total", kind="job") == 5
     assert of(samples, "onepair_tasks_claimed_total", kind="job") == 3
     ended = {"kind": "job", "status": "succeeded", "code": ""}
