@@ -265,6 +265,9 @@ class Job(Task):
     effective_config: dict[str, Any] = Field(default_factory=dict)
     expires_at: datetime
     request_id: str = Field(default="", description="Of the request that made it, for the logs.")
+    trace_context: str = Field(
+        default="", description="W3C traceparent of that request; empty: it was not traced."
+    )
     checkpoint: Checkpoint | None = None
     previous_checkpoint: Checkpoint | None = None
     trained: bool = Field(default=False, description="A final checkpoint exists.")

@@ -148,6 +148,13 @@ class Settings(BaseSettings):
         default="console", description="json: one object a line, for machines."
     )
 
+    traces_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Where traces go, by OTLP over HTTP: http://collector:4318/v1/traces. "
+        "None: nowhere.",
+    )
+
     @property
     def embedded(self) -> bool:
         """Whether OnePair starts its own Valkey."""

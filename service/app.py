@@ -28,6 +28,7 @@ _SCRAPE_SECONDS = 1.0
 _MAX_FILES = 2
 _MAX_FIELDS = 20
 _MAX_FIELD_BYTES = 64 * 1024
+_UNTRACED = frozenset({"/livez", "/readyz", "/metrics"})
 _TAGS = [
     {"name": "jobs", "description": "Submit a pair, watch it learn."},
     {"name": "events", "description": "Follow a job or a sample set."},
@@ -54,6 +55,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=_lifespan,
         redoc_url=None,
+        # Spans go where ``jobs.tracing`` sends them; without it there are none.
+        telemetry={
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": lambda scope: scope.get("path") in _UNTRACED,
+        },
     )
     app.state.settings = settings
     app.state.metrics = GatewayMetrics()

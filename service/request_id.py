@@ -6,6 +6,7 @@ import re
 import uuid
 
 import structlog
+from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,6 +35,7 @@ class NameRequests:
 
         # for the answer to what nobody expected, which is made outside of our middlewares
         scope.setdefault("state", {})["request_id"] = request_id
+        trace.get_current_span().set_attribute("onepair.request_id", request_id)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             await self.app(scope, receive, send_named)
 

@@ -10,6 +10,7 @@ import uvicorn
 from jobs.api_keys import is_open_to_others
 from jobs.logs import configure_logging
 from jobs.settings import Settings
+from jobs.tracing import configure_tracing
 from service.app import create_app
 from service.patience import patient_protocol
 
@@ -29,6 +30,7 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
         fd: an inherited listening socket, instead of host and port.
     """
     configure_logging(settings)
+    configure_tracing(settings, "onepair-gateway")
     _allow_connections(settings.max_connections)
     if is_open_to_others(settings):
         if not settings.allow_open:

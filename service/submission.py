@@ -15,6 +15,7 @@ from jobs.files import file_sha256
 from jobs.keys import input_key, new_job_id, request_fingerprint, task_prefix
 from jobs.record import Job, JobInput, TaskRef
 from jobs.state import Answer, CreateAnswer, NewJob
+from jobs.tracing import current_trace_context
 from service.context import Services
 from service.decoding import NORMALISED_NAME, DecodeRequest, ReadSummary
 from service.forms import JobForm
@@ -58,6 +59,7 @@ async def submit(
         StoreAway: nothing was accepted.
         StoreFull: nothing was accepted.
     """
+    trace_context = current_trace_context()
     # Before any work: a job that can't be recorded needs no decoding.
     await run_in_threadpool(services.tasks.ping)
     await _check_webhook(services, form)
@@ -79,6 +81,7 @@ async def submit(
                 warnings=tuple(warnings_of(read.notices)),
                 idempotency_key=idempotency_key,
                 request_id=current_request_id(),
+                trace_context=trace_context,
                 fingerprint=_fingerprint(form, received) if idempotency_key else None,
             ),
         )

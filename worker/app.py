@@ -16,6 +16,7 @@ from jobs.logs import configure_logging
 from jobs.queue import RUN_JOB, RUN_SET, celery_config
 from jobs.record import TaskRef
 from jobs.settings import load_settings
+from jobs.tracing import configure_tracing
 from worker.runtime import Runtime, broker_url
 
 log = structlog.get_logger(__name__)
@@ -30,7 +31,9 @@ class RuntimeStep(bootsteps.StartStopStep):  # type: ignore[misc]
         """The worker is up: ``parent`` is Celery's WorkController."""
         queues = "-".join(sorted(parent.app.amqp.queues.consume_from))
         log.info("worker_starts", queues=queues)
-        parent.onepair = Runtime(load_settings(), queues)
+        settings = load_settings()
+        configure_tracing(settings, "onepair-worker")
+        parent.onepair = Runtime(settings, queues)
         parent.app.onepair = parent.onepair
         signals.worker_shutting_down.connect(_on_shutdown, weak=False)
         parent.onepair.start()

@@ -24,6 +24,7 @@ from jobs.record import (
 )
 from jobs.state import Answer, Claim, Outcome
 from jobs.terminal import settle
+from worker.attempt_trace import AttemptTrace
 from worker.child_process import ChildProcess, child_environment, oom_kills
 from worker.child_run import ChildRun
 from worker.courier import Courier
@@ -62,7 +63,13 @@ class Attempt(ABC):
         self.claim = claim
         self.stopping = stopping
         self.folder = shop.folder / f"{claim.ref.job_id}-{claim.token}"
-        self.lease = Lease(shop.store, claim, beat_seconds=shop.settings.beat_seconds)
+        self.trace = AttemptTrace(claim)
+        self.lease = Lease(
+            shop.store,
+            claim,
+            beat_seconds=shop.settings.beat_seconds,
+            on_phase=self.trace.enter,
+        )
         self.transfers = Transfers(shop.objects, shop.metrics)
         self.courier = Courier(
             shop.store,
@@ -94,8 +101,13 @@ class Attempt(ABC):
     def _run_in_folder(self) -> None:
         log.info("attempt_begins", task=str(self.claim.ref), token=self.claim.token)
         try:
-            with self.transfers, self.shop.metrics.attempt(self.claim.ref.kind):
+            with (
+                self.trace.attempt(),
+                self.transfers,
+                self.shop.metrics.attempt(self.claim.ref.kind),
+            ):
                 end = self._run_to_record()
+                self.trace.ended(end)
             self.shop.metrics.attempt_ended(self.claim.ref.kind, end)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -30,17 +31,31 @@ class Lease:
     away the work goes on, and what there is to say waits; the first beat after that decides whether
     the lease was kept.
 
+    Args:
+        store: where it is kept.
+        claim: what it is of.
+        beat_seconds: at most between two beats.
+        on_phase: called with every phase that is reported.
+
     Attributes:
         cancel: the user wants the task to end.
         finish: the user wants training to end and keep what is learned.
     """
 
-    def __init__(self, store: TaskStore, claim: Claim, *, beat_seconds: float) -> None:
+    def __init__(
+        self,
+        store: TaskStore,
+        claim: Claim,
+        *,
+        beat_seconds: float,
+        on_phase: Callable[[Phase], None] | None = None,
+    ) -> None:
         self.claim = claim
         self.cancel = claim_task(claim).cancel_requested
         self.finish = claim.job.finish_requested
         self._store = store
         self._beat_seconds = beat_seconds
+        self._on_phase = on_phase
         self._unsaid = BeatReport()
         self._shown: Progress | None = None
         self._shown_at = 0.0
@@ -59,6 +74,8 @@ class Lease:
         Raises:
             LeaseLostError: a phase ended before it was told, and telling it was refused.
         """
+        if phase is not None and self._on_phase is not None:
+            self._on_phase(phase)
         if phase is not None and self._unsaid.phase not in (None, phase):
             self.tick(now=True)
         news: dict[str, Any] = {

@@ -58,7 +58,8 @@ class NewJob:
     """What the gateway knows when it creates a job; the inputs are stored already.
 
     Times come from the server. ``idempotency_key`` is the client's header; with it goes
-    ``fingerprint`` (``keys.request_fingerprint``). ``request_id`` names the request in the logs.
+    ``fingerprint`` (``keys.request_fingerprint``). ``request_id`` names the request in the logs,
+    ``trace_context`` in the traces.
     """
 
     id: str
@@ -71,6 +72,7 @@ class NewJob:
     idempotency_key: str | None = None
     fingerprint: str | None = None
     request_id: str = ""
+    trace_context: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

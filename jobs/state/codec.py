@@ -153,7 +153,8 @@ def _encode_job(job: Job, data: dict[str, Any]) -> dict[str, str]:
     if job.checkpoint:
         fields["best_step"] = str(job.checkpoint.step)
     unchanging = {
-        name: data[name] for name in ("request", "input", "classes", "plan", "request_id")
+        name: data[name]
+        for name in ("request", "input", "classes", "plan", "request_id", "trace_context")
     }
     return fields | {
         "doc": job_document(job.id, **unchanging),

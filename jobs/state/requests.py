@@ -31,6 +31,7 @@ class ClientEvents(ScriptedStore):
             classes=[one.model_dump(mode="json") for one in new.classes],
             plan=new.plan,
             request_id=new.request_id,
+            trace_context=new.trace_context,
         )
         warnings = warning_lines(new.warnings)
         answer, job_id = self._run(
