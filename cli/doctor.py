@@ -18,7 +18,7 @@ from jobs.objects import open_store
 from jobs.settings import Settings
 from jobs.state import TaskStore, connect
 
-LEAST_FREE_BYTES = 5e9
+LEAST_FREE_BYTES = 2e9
 DEVICE_SECONDS = 120.0
 _DEVICE_REPORT = "worker.device_report"
 

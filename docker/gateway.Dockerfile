@@ -1,21 +1,27 @@
 # The HTTP gateway: no torch. Build from the repository's root:
 #   docker build -f docker/gateway.Dockerfile -t onepair-gateway .
 # Any Debian or Ubuntu base with Python >= 3.11 will do: --build-arg BASE_IMAGE=...
+# Where no package index can be reached: wheels in wheels/, and --build-arg PIP_NO_INDEX=1.
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-RUN python3 -m venv /opt/venv
-COPY requirements/gateway.txt /src/requirements/
-RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes -r /src/requirements/gateway.txt
+ARG PIP_NO_INDEX=
+ENV PIP_FIND_LINKS=/src/wheels PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3 -m venv /opt/venv && python3 -m venv /opt/build
+# LICENSE only because the other may be missing, and something has to be copied.
+COPY LICENSE wheels* /src/wheels/
+COPY requirements/build.txt requirements/gateway.txt /src/requirements/
+RUN /opt/build/bin/pip install --require-hashes -r /src/requirements/build.txt \
+    && /opt/venv/bin/pip install --require-hashes -r /src/requirements/gateway.txt
 COPY pyproject.toml README.md LICENSE /src/
 COPY osmis_core /src/osmis_core
 COPY jobs /src/jobs
 COPY service /src/service
 COPY worker /src/worker
 COPY cli /src/cli
-RUN SITE=$(/opt/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
-    && cp -r /src/osmis_core /src/jobs /src/service "$SITE" \
-    && /opt/venv/bin/python -m compileall -q "$SITE/osmis_core" "$SITE/jobs" "$SITE/service"
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/dist /src \
+    && /opt/venv/bin/pip install --no-deps --no-index /src/dist/*.whl \
+    && /opt/venv/bin/pip uninstall --yes pip
 
 FROM ${BASE_IMAGE}
 ENV PATH=/opt/venv/bin:$PATH \

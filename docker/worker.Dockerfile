@@ -2,20 +2,31 @@
 # driver. Build from the repository's root:
 #   docker build -f docker/worker.Dockerfile -t onepair-worker .
 # Any Debian or Ubuntu base with Python >= 3.11 will do: --build-arg BASE_IMAGE=...
+# Where no package index can be reached: wheels in wheels/, and --build-arg PIP_NO_INDEX=1.
+# Smaller, for CPUs only (untried), where PyTorch's own index can be reached: its address for CPU
+# builds as --build-arg TORCH_INDEX=...
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-RUN python3 -m venv /opt/venv
-COPY requirements/embedded.txt /src/requirements/
-RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes -r /src/requirements/embedded.txt
+ARG PIP_NO_INDEX=
+ARG TORCH_INDEX=
+ENV PIP_FIND_LINKS=/src/wheels PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3 -m venv /opt/venv && python3 -m venv /opt/build
+# LICENSE only because the other may be missing, and something has to be copied.
+COPY LICENSE wheels* /src/wheels/
+COPY requirements/build.txt requirements/embedded.txt /src/requirements/
+COPY docker/install-worker.sh /src/docker/
+RUN /opt/build/bin/pip install --require-hashes -r /src/requirements/build.txt \
+    && sh /src/docker/install-worker.sh /src/requirements/embedded.txt
+COPY pyproject.toml README.md LICENSE /src/
 COPY osmis_core /src/osmis_core
 COPY jobs /src/jobs
-COPY worker /src/worker
-COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
+COPY worker /src/worker
 COPY cli /src/cli
-# The package itself, for its version in manifests; its dependencies are all there.
-RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation /src
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/dist /src \
+    && /opt/venv/bin/pip install --no-deps --no-index /src/dist/*.whl \
+    && /opt/venv/bin/pip uninstall --yes pip
 
 FROM ${BASE_IMAGE}
 ENV PATH=/opt/venv/bin:$PATH \
@@ -23,9 +34,10 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/tmp/numba \
     ONEPAIR_DATA_DIR=/data
+# /weights: InceptionV3's, from a volume; see deploy/README.md
 RUN groupadd --system --gid 10001 onepair \
     && useradd --system --uid 10001 --gid 10001 --home-dir /data --shell /usr/sbin/nologin onepair \
-    && mkdir /data && chown onepair:onepair /data
+    && mkdir /data /weights && chown onepair:onepair /data /weights
 COPY --from=build /opt/venv /opt/venv
 USER 10001:10001
 WORKDIR /data

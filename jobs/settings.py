@@ -15,13 +15,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.data_dir import default_data_dir
+
 PositiveSeconds = Annotated[float, Field(gt=0)]
-
-
-def default_data_dir() -> Path:
-    """``$XDG_DATA_HOME/onepair``, by default ``~/.local/share/onepair``."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "onepair"
 
 
 class Settings(BaseSettings):

@@ -19,6 +19,9 @@ from jobs.settings import load_settings
 from jobs.tracing import configure_tracing
 from worker.runtime import Runtime, broker_url
 
+NO_INCEPTION = (
+    "Sets are ranked on VGG-16, and nothing is called SIFID. `onepair weights install` changes it."
+)
 log = structlog.get_logger(__name__)
 
 
@@ -33,6 +36,8 @@ class RuntimeStep(bootsteps.StartStopStep):  # type: ignore[misc]
         log.info("worker_starts", queues=queues)
         settings = load_settings()
         configure_tracing(settings, "onepair-worker")
+        if settings.inception_weights is None:
+            log.warning("no_inception_weights", hint=NO_INCEPTION)
         parent.onepair = Runtime(settings, queues)
         parent.app.onepair = parent.onepair
         signals.worker_shutting_down.connect(_on_shutdown, weak=False)

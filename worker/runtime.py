@@ -47,7 +47,7 @@ class Runtime:
         self._store = TaskStore(connect(url), settings)
         self._objects: ObjectStore = open_store(settings)
         self._queue = Queue(settings, url)
-        self._beat_file = beat_file(settings, name)
+        self._beat_file = beat_file(settings.data_dir, name)
         folder = settings.data_dir.resolve() / "worker" / name
         shutil.rmtree(folder, ignore_errors=True)  # what a killed worker has left
         folder.mkdir(parents=True)

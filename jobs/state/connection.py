@@ -18,6 +18,10 @@ from jobs.errors import StoreAway, StoreFull
 MAX_BLOCK_SECONDS = 20.0
 _RETRIES = 3
 _SHARED = 32
+_DENIED = "DENIED"  # in protected mode
+_LET_IN = (
+    "Look at user and password in ONEPAIR_VALKEY_URL, and at Valkey's protected-mode and ACLs."
+)
 _BACKOFF_BASE_SECONDS = 0.05
 _BACKOFF_CAP_SECONDS = 0.5
 
@@ -83,7 +87,7 @@ def valkey_errors() -> Iterator[None]:
     """Turn Valkey's failures into ``StoreAway`` and ``StoreFull``.
 
     Raises:
-        StoreAway: no connection, no reply in time, still loading, wrong password.
+        StoreAway: no connection, no reply in time, still loading, wrong password, not let in.
         StoreFull: at maxmemory, or the disk of the append-only file is full.
     """
     try:
@@ -97,4 +101,6 @@ def valkey_errors() -> Iterator[None]:
     except redis.exceptions.ResponseError as error:
         if str(error).startswith("MISCONF"):
             raise StoreFull("Valkey can't write its append-only file") from error
+        if isinstance(error, redis.exceptions.NoPermissionError) or str(error).startswith(_DENIED):
+            raise StoreAway(f"Valkey lets nobody in: {error}", hint=_LET_IN) from error
         raise

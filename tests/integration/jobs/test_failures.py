@@ -27,6 +27,7 @@ from jobs.state import (
 from jobs.valkey import EmbeddedValkey
 from tests.builders import new_job
 from tests.machine import trained_job
+from tests.servers import free_ports
 
 
 @pytest.fixture
@@ -129,3 +130,45 @@ def test_a_forgotten_script_is_loaded_again(own_valkey: EmbeddedValkey, settings
         store.create_job(new_job())
         client.script_flush()
         assert store.create_job(new_job()).answer is Answer.CREATED
+
+
+def refusal(url: str, settings: Settings) -> StoreAway:
+    with connect(url) as client, pytest.raises(StoreAway) as caught:
+        TaskStore(client, settings).get_job("j")
+    return caught.value
+
+
+def test_a_valkey_that_lets_nobody_in_says_what_to_look_at(
+    own_valkey: EmbeddedValkey, settings: Settings
+) -> None:
+    path = own_valkey.url.removeprefix("unix://")
+    with connect(own_valkey.url) as client:
+        client.acl_setuser("guest", enabled=True, passwords=["+secret"], commands=["+ping"])
+    wrong = refusal(f"unix://guest:wrong@{path}", settings)
+    assert "secret" not in str(wrong)
+    not_allowed = refusal(f"unix://guest:secret@{path}", settings)
+    assert "ONEPAIR_VALKEY_URL" in not_allowed.hint
+
+
+def test_valkeys_protected_mode_is_told_apart(
+    own_valkey: EmbeddedValkey, settings: Settings
+) -> None:
+    address = address_beyond_loopback()
+    if address is None:
+        pytest.skip("this machine has no address beyond loopback")
+    (port,) = free_ports(1)
+    with connect(own_valkey.url) as client:
+        client.config_set("bind", "*")
+        client.config_set("port", str(port))
+    assert "protected-mode" in refusal(f"redis://{address}:{port}", settings).hint
+
+
+def address_beyond_loopback() -> str | None:
+    """One of this machine's; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        found: str = probe.getsockname()[0]
+    return None if found.startswith("127.") else found

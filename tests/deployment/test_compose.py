@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -11,9 +12,23 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from jobs.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 # Its Python wrapper returns 0 for invalid files.
 COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
+# Shown with a value that is no default.
+EXAMPLES = {
+    "ONEPAIR_ALLOW_OPEN",
+    "ONEPAIR_API_KEYS_FILE",
+    "ONEPAIR_INCEPTION_SHA256",
+    "ONEPAIR_INCEPTION_WEIGHTS",
+    "ONEPAIR_METRICS_PORT",
+    "ONEPAIR_RATE_STORE_URL",
+    "ONEPAIR_S3_PUBLIC_URL",
+    "ONEPAIR_TRACES_URL",
+    "ONEPAIR_WEBHOOK_SECRET",
+}
 EXPECTED = {
     "cpu": {"gateway", "worker-jobs", "worker-sets", "bucket", "valkey", "seaweedfs"},
     "gpu": {"gateway-gpu", "worker-jobs-gpu", "worker-sets-gpu", "bucket", "valkey", "seaweedfs"},
@@ -79,3 +94,55 @@ def test_valkey_is_durable_and_the_filer_is_closed(tmp_path: Path) -> None:
     assert valkey[valkey.index("--appendfsync") + 1] == "always"
     assert valkey[valkey.index("--maxmemory-policy") + 1] == "noeviction"
     assert "-filer.disableHttp" in (ROOT / "docker" / "seaweedfs.sh").read_text()
+
+
+def explained() -> dict[str, str]:
+    """What ``.env.example`` shows, commented out or not."""
+    text = (ROOT / ".env.example").read_text()
+    return dict(re.findall(r"^(?:# )?([A-Z0-9_]+)=(.*)$", text, re.MULTILINE))
+
+
+def test_every_setting_is_explained_with_its_default() -> None:
+    text, shown = (ROOT / ".env.example").read_text(), explained()
+    for name, field in Settings.model_fields.items():
+        variable = f"ONEPAIR_{name.upper()}"
+        assert variable in text, variable
+        if variable in shown and variable not in EXAMPLES:
+            assert Settings.model_validate({name: shown[variable]}) == Settings(), (
+                f"{variable}={shown[variable]}, and the default is {field.get_default()}"
+            )
+
+
+def test_every_variable_of_the_stack_is_explained() -> None:
+    files = ("docker-compose.yml", "deploy/compose.presign.yml")
+    text = "".join((ROOT / name).read_text() for name in files)
+    asked = set(re.findall(r"\$\{([A-Z0-9_]+)", text))
+    assert len(asked) > 8
+    assert asked <= set(explained())
+
+
+def test_what_env_says_reaches_the_processes(tmp_path: Path) -> None:
+    """Of a copy of the project, with a ``.env`` of its own."""
+    for name in ("docker-compose.yml", "docker", "deploy"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".env").write_text("ONEPAIR_MAX_STRIKES=5\nONEPAIR_STORE=folder\n")
+    done = subprocess.run(
+        [str(COMPOSE), "--profile", "cpu", "config", "--format", "json"],
+        cwd=tmp_path,
+        env={**os.environ, "ONEPAIR_SECRETS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    for name in ("gateway", "worker-jobs", "worker-sets"):
+        told = json.loads(done.stdout)["services"][name]["environment"]
+        assert told["ONEPAIR_MAX_STRIKES"] == "5"
+        assert told["ONEPAIR_STORE"] == "s3"  # the stack knows better
+
+
+def test_presigned_urls_need_an_address_that_clients_reach(tmp_path: Path) -> None:
+    files = ("-f", "docker-compose.yml", "-f", "deploy/compose.presign.yml", "--profile", "cpu")
+    refused = config(tmp_path, *files, "config")
+    assert refused.returncode != 0
+    assert "ONEPAIR_S3_PUBLIC_URL" in refused.stderr
