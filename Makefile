@@ -8,7 +8,7 @@ SEED ?= 0
 TEST_PROCESSES ?= 2
 PACKAGES := osmis_core jobs service worker cli
 
-.PHONY: setup demo serve test test-slow test-gpu lint audit format bench bench-quality bench-quality-small bench-gpu bench-load bench-memory bench-refinement bench-scoring bench-step bench-switches bench-tables chaos constraints clean
+.PHONY: setup demo serve test test-slow test-compose test-gpu lint audit format bench bench-quality bench-quality-small bench-gpu bench-load bench-memory bench-refinement bench-scoring bench-step bench-switches bench-tables chaos constraints clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,9 @@ test-slow: setup  ## real trainings, faults in the middle of them, planted failu
 
 chaos: setup  ## twenty jobs under kill -9, pauses and lost messages: a quarter of an hour; SEED=1
 	$(BIN)/python -m tests.chaos --seed $(SEED)
+
+test-compose: setup  ## images really built and the stack really run, by a Docker engine of its own
+	$(BIN)/python -m tests.compose
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
@@ -86,6 +89,8 @@ bench-quality-small: setup  ## coins, 3 minutes of training, one seed: ten minut
 	$(BIN)/python -m bench.quality --small
 
 constraints: setup  ## after a change of the dependencies in pyproject.toml; needs uv
+	echo 'setuptools>=80' | uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header - -o requirements/build.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		pyproject.toml -o requirements/gateway.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -11,5 +11,5 @@ cat > /run/seaweedfs/s3.json <<JSON
   "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
 JSON
 exec weed server -dir=/data -s3 -filer -filer.disableHttp \
-    -ip.bind=127.0.0.1 -s3.ip.bind=0.0.0.0 -s3.port=8333 -s3.config=/run/seaweedfs/s3.json \
+    -ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.ip.bind=0.0.0.0 -s3.port=8333 -s3.config=/run/seaweedfs/s3.json \
     -master.telemetry=false -volume.max=20

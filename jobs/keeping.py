@@ -25,18 +25,21 @@ _ATTEMPT = re.compile(r"a(\d+)")
 def keep_end(store: TaskStore, objects: ObjectStore, ref: TaskRef) -> None:
     """Keeps an ended task's record, and tidies up after it; does nothing for another.
 
-    With a job goes the set that its own run has made. Whoever ends a task does this next; should
+    One that a newer OnePair has written to is left to such a one. With a job goes the set that its
+    own run has made. Whoever ends a task does this next; should
     they die before, a round of housekeeping does. To repeat it is safe.
 
     Raises:
         StoreAway: nothing is lost; it is asked for again.
     """
     record = store.get(ref)
-    if record is None or not record.status.terminal:
+    if record is None or not record.status.terminal or record.is_too_new:
         return
     ended: list[Job | SampleSet] = [record]
     if isinstance(record, Job) and record.first_set_id is not None:
         first_set = store.get_set(record.id, record.first_set_id)
+        if first_set is not None and first_set.is_too_new:
+            return
         if first_set is not None and first_set.status.terminal:
             ended.append(first_set)
     for one in ended:
@@ -50,8 +53,9 @@ def keep_end(store: TaskStore, objects: ObjectStore, ref: TaskRef) -> None:
 def discard_leftovers(store: TaskStore, objects: ObjectStore, ref: TaskRef, token: str) -> int:
     """Remove what a task's attempts have stored and nothing names, up to one attempt and its own.
 
-    Younger attempts are left alone: what they have stored may not be on record yet. Those up to
-    ``token`` name nothing new once it isn't current, or the task has ended.
+    Nothing is removed where a newer OnePair has written to one of the records: it may name more
+    than is known here. Younger attempts are left alone: what they have stored may not be on record
+    yet. Those up to ``token`` name nothing new once it isn't current, or the task has ended.
 
     Args:
         store: the records. A job that it doesn't know, not even as deleted, is left alone: should
@@ -67,6 +71,8 @@ def discard_leftovers(store: TaskStore, objects: ObjectStore, ref: TaskRef, toke
     if job is None and not store.is_deleted(ref.job):
         return 0
     sets = store.list_sets(ref.job_id)
+    if any(one.is_too_new for one in (job, *sets) if one is not None):
+        return 0
     stored = [
         key
         for one in (ref, *_carried(objects, ref, sets))

@@ -252,6 +252,14 @@ class Task(Frozen):
     cancel_requested: bool = False
     finish_requested: bool = False
     not_before: datetime | None = Field(default=None, description="Queued, but not before then.")
+    trace_context: str = Field(
+        default="", description="W3C traceparent of the request that made it; empty: not traced."
+    )
+
+    @property
+    def is_too_new(self) -> bool:
+        """Whether a newer OnePair wrote to it: what it names may not be all that is there."""
+        return self.schema_version > RECORD_SCHEMA
 
 
 class Job(Task):
@@ -265,9 +273,6 @@ class Job(Task):
     effective_config: dict[str, Any] = Field(default_factory=dict)
     expires_at: datetime
     request_id: str = Field(default="", description="Of the request that made it, for the logs.")
-    trace_context: str = Field(
-        default="", description="W3C traceparent of that request; empty: it was not traced."
-    )
     checkpoint: Checkpoint | None = None
     previous_checkpoint: Checkpoint | None = None
     trained: bool = Field(default=False, description="A final checkpoint exists.")

@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     upload_pause_seconds: PositiveSeconds = Field(
         default=30.0, description="Without a byte of an upload; then it is refused."
     )
+    shutdown_seconds: int = Field(
+        default=3, ge=0, description="For open requests when it is told to end; then they are cut."
+    )
     upload_seconds: PositiveSeconds = Field(default=900.0, description="For a whole upload.")
     webhooks: bool = Field(
         default=False, description="Whether jobs may come with a URL that is told of their end."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -83,24 +83,42 @@ def rebuild(store: TaskStore, objects: ObjectStore) -> int:
         How many records were restored.
 
     Raises:
-        RecordTooNew: a newer OnePair has written one; those before it are restored.
+        RecordTooNew: a newer OnePair has written some; all others are restored.
     """
-    return sum(store.restore(record) for record in archived_records(objects))
+    newer: list[TaskRef] = []
+    restored = sum(store.restore(record) for record in archived_records(objects, newer.append))
+    if newer:
+        refs = ", ".join(map(str, newer[:3])) + (", …" if len(newer) > 3 else "")
+        raise RecordTooNew(
+            f"{restored} records were restored; {len(newer)} of a newer OnePair were not: {refs}"
+        )
+    return restored
 
 
-def archived_records(objects: ObjectStore) -> Iterator[Job | SampleSet]:
+def archived_records(
+    objects: ObjectStore, on_newer: Callable[[TaskRef], None]
+) -> Iterator[Job | SampleSet]:
     """All readable final records: each job before its sets.
 
-    Raises:
-        RecordTooNew: of one that a newer OnePair has written.
+    Args:
+        objects: where they are.
+        on_newer: told of each that a newer OnePair has written, and of no set of such a job.
     """
+
+    def read(ref: TaskRef, model: type[Record]) -> Record | None:
+        try:
+            return _read(objects, ref, model)
+        except RecordTooNew:
+            on_newer(ref)
+            return None
+
     for job_id in filter(is_job_id, objects.children(JOBS_PREFIX)):
-        job = _read(objects, TaskRef(job_id), Job)
+        job = read(TaskRef(job_id), Job)
         if job is None:
             continue
         yield job
         for set_id in filter(is_set_id, objects.children(f"{task_prefix(job.ref)}sets/")):
-            sample_set = _read(objects, TaskRef(job_id, set_id), SampleSet)
+            sample_set = read(TaskRef(job_id, set_id), SampleSet)
             if sample_set is not None:
                 yield sample_set
 

@@ -14,8 +14,6 @@ from jobs.tracing import configure_tracing
 from service.app import create_app
 from service.patience import patient_protocol
 
-# An open event stream must not hold up the end of the process.
-_SHUTDOWN_SECONDS = 3
 _KEEP_ALIVE_SECONDS = 20
 _BACKLOG = 512
 _OTHER_FILES = 200
@@ -54,7 +52,7 @@ def run(settings: Settings, *, fd: int | None = None) -> None:
         limit_concurrency=settings.max_connections,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
     )
 
 

@@ -16,7 +16,7 @@ _GOOD_ENDS = frozenset({"succeeded", "cancelled", "released"})
 
 
 class AttemptTrace:
-    """Continues the trace of the request that made the job; without tracing it does nothing.
+    """Continues the trace of the request that made the task; without tracing it does nothing.
 
     Args:
         claim: what is attempted.
@@ -32,10 +32,16 @@ class AttemptTrace:
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """While it runs."""
-        ref = self._claim.ref
+        ref, task = self._claim.ref, self._claim.sample_set or self._claim.job
+        parent = to_context(task.trace_context)
+        if task.losses == task.strikes == 0:  # the first time
+            waited_from_ns = int(task.created_at.timestamp() * 1e9)
+            self._tracer.start_span(
+                f"{ref.kind} waiting", context=parent, start_time=waited_from_ns
+            ).end()
         with self._tracer.start_as_current_span(
             f"{ref.kind} attempt",
-            context=to_context(self._claim.job.trace_context),
+            context=parent,
             attributes={
                 "onepair.task": str(ref),
                 "onepair.token": self._claim.token,

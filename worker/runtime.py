@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from collections.abc import Sequence
 
 import structlog
@@ -60,6 +59,7 @@ class Runtime:
         )
         self._supervisor = Supervisor(self._shop)
         self._stopping = threading.Event()
+        self._pulse = threading.Thread(target=self._show_life, name="sign of life", daemon=True)
         self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
 
     def start(self) -> None:
@@ -70,6 +70,7 @@ class Runtime:
             except OSError as error:  # work goes on unseen
                 log.warning("metrics_not_served", reason=str(error))
         self._supervisor.start()
+        self._pulse.start()
         self._keeper.start()
 
     def run(self, ref: TaskRef) -> None:
@@ -85,23 +86,27 @@ class Runtime:
         """Waits for the threads and closes the clients."""
         self.request_stop()
         self._supervisor.join(JOIN_SECONDS)
+        self._pulse.join(HEALTH_SECONDS)
         self._keeper.join(HEALTH_SECONDS)
         self._beat_file.unlink(missing_ok=True)
         self._queue.close()
 
-    def _keep_house(self) -> None:
-        """REAP every ``reap_seconds``; a sign of life every few seconds."""
-        next_round = 0.0
-        while not self._stopping.wait(min(HEALTH_SECONDS, self.settings.reap_seconds)):
+    def _show_life(self) -> None:
+        """A sign of life every few seconds, whatever the stores do."""
+        while not self._stopping.wait(HEALTH_SECONDS):
             if not self._supervisor.is_alive:
                 log.critical("supervisor_died")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             self._beat_file.parent.mkdir(parents=True, exist_ok=True)
             self._beat_file.touch()
-            if time.monotonic() >= next_round:
-                next_round = time.monotonic() + self.settings.reap_seconds
-                self._reap()
+
+    def _keep_house(self) -> None:
+        """REAP soon, and then every ``reap_seconds``."""
+        pause = min(HEALTH_SECONDS, self.settings.reap_seconds)
+        while not self._stopping.wait(pause):
+            self._reap()
+            pause = self.settings.reap_seconds
 
     def _reap(self) -> None:
         try:

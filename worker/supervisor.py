@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from jobs.errors import JobsError, RecordTooNew, StoreAway, StoreFull, is_out_of_room
-from jobs.record import JobFailure, Kind, TaskRef
+from jobs.record import RECORD_SCHEMA, JobFailure, Kind, TaskRef
 from jobs.state import Answer, Claim
 from worker.endings import DISK_FULL, WORKER_FAULT
 from worker.job_attempt import JobAttempt, SetAttempt
@@ -99,7 +99,12 @@ class Supervisor:
             time.sleep(IDLE_SECONDS)
             return None
         if found.answer is Answer.NEWER:
-            log.error("task_too_new", kind=str(kind), hint=RecordTooNew.hint)
+            log.error(
+                "task_too_new",
+                task=str(found.ref),
+                known_schema=RECORD_SCHEMA,
+                hint=RecordTooNew.hint,
+            )
         return found.claim
 
     def _attempt(self, claim: Claim) -> None:

@@ -16,6 +16,13 @@ local function take(ref)
   return token
 end
 
+-- Whoever works on a task also goes by its job's record, and on a job by that of the set it carries.
+local function is_known(ref)
+  local carried = carried_set(ref)
+  return schema(ref) <= cfg.schema and schema((split(ref))) <= cfg.schema
+    and (not carried or schema(carried) <= cfg.schema)
+end
+
 local function consider(ref)
   if dead_and_buried(ref) then
     redis.call('ZREM', pending(ref), ref)
@@ -40,7 +47,7 @@ local function consider(ref)
     if answer == 'cancelled' then return answer end
   end
   if tonumber(get(ref, 'not_before_us') or '0') > NOW then return 'early' end
-  if schema(ref) > cfg.schema then return 'newer' end
+  if not is_known(ref) then return 'newer' end
   return 'claimed', take(ref)
 end
 

@@ -22,7 +22,7 @@ forget_bytes(ref)
 redis.call('DEL', record(ref))
 redis.call('PERSIST', TAG .. ':ev:' .. ref)
 set(ref, 'doc', doc, 'owner', owner, 'status', 'queued', 'version', text(version), 'strikes', '0',
-  'losses', '0', 'schema', text(cfg.schema), 'warnings', '', 'created_us', created, 'updated_us', text(NOW))
+  'losses', '0', 'schema', text(math.max(cfg.schema, schema(job))), 'warnings', '', 'created_us', created, 'updated_us', text(NOW))
 redis.call('ZADD', TAG .. ':sets:' .. job, created, set_id)
 redis.call('HSET', TAG .. ':pins:' .. job, set_id, key)
 redis.call('SADD', TAG .. ':open:' .. job, ref)

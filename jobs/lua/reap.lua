@@ -73,7 +73,7 @@ end
 
 for _, ref in ipairs(redis.call('ZRANGEBYSCORE', UNKEPT, '-inf', text(NOW), 'LIMIT', 0, 10)) do
   redis.call('ZADD', UNKEPT, text(NOW + KEEP_US), ref)
-  note('unkept', ref)
+  if schema(ref) <= cfg.schema then note('unkept', ref) end
 end
 
 for _, ref in ipairs(redis.call('ZRANGEBYSCORE', TAG .. ':sweep', '-inf', text(NOW), 'LIMIT', 0, 20)) do

@@ -121,9 +121,13 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimAnswer:
-    """``answer``: claimed, held, early, done, cancelled, gone, unknown, newer, empty."""
+    """``answer``: claimed, held, early, done, cancelled, gone, unknown, newer, empty.
+
+    ``ref``: of which task; None: of none.
+    """
 
     answer: Answer
+    ref: TaskRef | None = None
     claim: Claim | None = None
 
 

@@ -20,6 +20,7 @@ _WARNINGS = TypeAdapter(list[JobWarning])
 
 # Fields that hold JSON; both kinds of task.
 _JSON_FIELDS = ("progress", "failure", "metrics")
+_OF_SET = ("id", "job_id", "request", "checkpoint", "engine", "trace_context")
 _JSON_OF_JOB = ("effective_config", "checkpoint", "engine")
 
 
@@ -165,7 +166,7 @@ def _encode_job(job: Job, data: dict[str, Any]) -> dict[str, str]:
 
 
 def _encode_set(sample_set: SampleSet, data: dict[str, Any]) -> dict[str, str]:
-    unchanging = {name: data[name] for name in ("id", "job_id", "request", "checkpoint", "engine")}
+    unchanging = {name: data[name] for name in _OF_SET}
     fields = {
         "doc": set_document(unchanging),
         "made_by_job": "1" if sample_set.made_by_job else "0",

@@ -18,6 +18,7 @@ from jobs.errors import StoreAway, StoreFull
 MAX_BLOCK_SECONDS = 20.0
 _RETRIES = 3
 _SHARED = 32
+_CERTIFICATE = "ssl_cert_reqs"
 _DENIED = "DENIED"  # in protected mode
 _LET_IN = (
     "Look at user and password in ONEPAIR_VALKEY_URL, and at Valkey's protected-mode and ACLs."
@@ -75,10 +76,15 @@ def connect_async(
 
 
 def celery_url(url: str) -> str:
-    """A Valkey URL in Celery's spelling: ``unix:///s`` becomes ``redis+socket:///s``."""
+    """A Valkey URL in Celery's spelling: ``unix:///s`` becomes ``redis+socket:///s``.
+
+    With TLS it says that the certificate is to be verified, as ``connect`` does without being told.
+    """
     if url.startswith("unix://"):
         path = url.removeprefix("unix://").partition("?")[0]
         return f"redis+socket://{path}?virtual_host=0"
+    if url.startswith("rediss://") and _CERTIFICATE not in url:
+        return f"{url}{'&' if '?' in url else '?'}{_CERTIFICATE}=required"
     return url
 
 

@@ -43,7 +43,12 @@ class ClientEvents(ScriptedStore):
         return CreateAnswer(answer=Answer(answer))
 
     def create_set(
-        self, job_id: str, request: SampleSetRequest, *, owner: str = ""
+        self,
+        job_id: str,
+        request: SampleSetRequest,
+        *,
+        owner: str = "",
+        trace_context: str = "",
     ) -> CreateSetAnswer:
         """CREATE of a sample set from the job's newest checkpoint; then ring it.
 
@@ -62,7 +67,9 @@ class ClientEvents(ScriptedStore):
             if job.checkpoint is None or job.engine is None:
                 ended = job.status.terminal
                 return CreateSetAnswer(answer=Answer.NO_CHECKPOINT if ended else Answer.NOT_TRAINED)
-            set_id, document = name_set(job_id, job.checkpoint, request, job.engine)
+            set_id, document = name_set(
+                job_id, job.checkpoint, request, job.engine, trace_context=trace_context
+            )
             (answer,) = self._run(
                 "create_set", job_id, set_id, owner, document,
                 job.checkpoint.sha256, job.checkpoint.key,

@@ -59,7 +59,12 @@ def script_limits(settings: Settings) -> str:
 
 
 def name_set(
-    job_id: str, checkpoint: Checkpoint, request: SampleSetRequest, engine: Engine
+    job_id: str,
+    checkpoint: Checkpoint,
+    request: SampleSetRequest,
+    engine: Engine,
+    *,
+    trace_context: str = "",
 ) -> tuple[str, str]:
     """A sample set's id, and the part of its record that never changes."""
     set_id = object_keys.sample_set_id(job_id, checkpoint, request, engine)
@@ -69,5 +74,6 @@ def name_set(
         "request": request.model_dump(mode="json"),
         "checkpoint": checkpoint.model_dump(mode="json"),
         "engine": engine.model_dump(mode="json"),
+        "trace_context": trace_context,
     }
     return set_id, set_document(document)

@@ -36,7 +36,8 @@ class WorkerEvents(ScriptedStore):
         wanted = "" if ref is None else str(ref)
         answer, found, *rest = self._run("claim", kind, wanted, uuid.uuid4().hex)
         if answer != Answer.CLAIMED:
-            return ClaimAnswer(answer=Answer(answer))
+            ref = TaskRef.parse(found) if found else None
+            return ClaimAnswer(answer=Answer(answer), ref=ref)
         token, job_fields, own_fields = rest
         claimed = TaskRef.parse(found)
         claim = Claim(
@@ -46,7 +47,7 @@ class WorkerEvents(ScriptedStore):
             job=decode_job(_pairs(job_fields)),
             sample_set=decode_set(_pairs(own_fields)) if claimed.set_id else None,
         )
-        return ClaimAnswer(answer=Answer.CLAIMED, claim=claim)
+        return ClaimAnswer(answer=Answer.CLAIMED, ref=claimed, claim=claim)
 
     def beat(self, claim: Claim, report: BeatReport | None = None) -> BeatAnswer:
         """BEAT: renew the lease, report, and learn what is asked for."""
@@ -102,7 +103,13 @@ class WorkerEvents(ScriptedStore):
             return None
         if job.checkpoint is None or job.engine is None:
             return None
-        set_id, document = name_set(job.id, job.checkpoint, job.request.first_set, job.engine)
+        set_id, document = name_set(
+            job.id,
+            job.checkpoint,
+            job.request.first_set,
+            job.engine,
+            trace_context=job.trace_context,
+        )
         (answer,) = self._run("adopt", job.id, claim.token, set_id, document, job.checkpoint.key)
         return None if answer in {"refused", "gone"} else self.get_set(job.id, set_id)
 

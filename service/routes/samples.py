@@ -12,6 +12,7 @@ from jobs.errors import ObjectMissing
 from jobs.keys import sample_set_id
 from jobs.record import Job, SampleSet, SampleSetRequest, Status, TaskRef
 from jobs.state import Answer
+from jobs.tracing import current_trace_context
 from service.access import Caller, CallerDep
 from service.context import JobId, Services, ServicesDep, SetId
 from service.documentation import header_docs
@@ -151,7 +152,9 @@ def _existing(services: Services, job_id: str, request: SampleSetRequest) -> Sam
 def _start(
     services: Services, caller: Caller, job_id: str, request: SampleSetRequest, query: SetQuery
 ) -> Response:
-    created = services.tasks.create_set(job_id, request, owner=caller.owner)
+    created = services.tasks.create_set(
+        job_id, request, owner=caller.owner, trace_context=current_trace_context()
+    )
     if created.sample_set is None:
         raise _refusal(services, job_id, created.answer)
     if created.answer in {Answer.CREATED, Answer.RESTARTED}:

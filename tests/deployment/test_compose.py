@@ -26,8 +26,8 @@ EXAMPLES = {
     "ONEPAIR_METRICS_PORT",
     "ONEPAIR_RATE_STORE_URL",
     "ONEPAIR_S3_PUBLIC_URL",
+    "ONEPAIR_SECOND_GPU",
     "ONEPAIR_TRACES_URL",
-    "ONEPAIR_WEBHOOK_SECRET",
 }
 EXPECTED = {
     "cpu": {"gateway", "worker-jobs", "worker-sets", "bucket", "valkey", "seaweedfs"},
@@ -90,9 +90,10 @@ def test_a_broken_file_is_noticed(tmp_path: Path) -> None:
 
 
 def test_valkey_is_durable_and_the_filer_is_closed(tmp_path: Path) -> None:
-    valkey = services(tmp_path, "cpu")["valkey"]["command"]
-    assert valkey[valkey.index("--appendfsync") + 1] == "always"
-    assert valkey[valkey.index("--maxmemory-policy") + 1] == "noeviction"
+    valkey = (ROOT / "docker" / "valkey.sh").read_text()
+    assert "--appendfsync always" in valkey
+    assert "--maxmemory-policy noeviction" in valkey
+    assert "requirepass" in valkey
     assert "-filer.disableHttp" in (ROOT / "docker" / "seaweedfs.sh").read_text()
 
 
@@ -114,8 +115,8 @@ def test_every_setting_is_explained_with_its_default() -> None:
 
 
 def test_every_variable_of_the_stack_is_explained() -> None:
-    files = ("docker-compose.yml", "deploy/compose.presign.yml")
-    text = "".join((ROOT / name).read_text() for name in files)
+    files = (ROOT / "docker-compose.yml", *(ROOT / "deploy").glob("compose.*.yml"))
+    text = "".join(path.read_text() for path in files)
     asked = set(re.findall(r"\$\{([A-Z0-9_]+)", text))
     assert len(asked) > 8
     assert asked <= set(explained())
@@ -125,7 +126,9 @@ def test_what_env_says_reaches_the_processes(tmp_path: Path) -> None:
     """Of a copy of the project, with a ``.env`` of its own."""
     for name in ("docker-compose.yml", "docker", "deploy"):
         (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / ".env").write_text("ONEPAIR_MAX_STRIKES=5\nONEPAIR_STORE=folder\n")
+    (tmp_path / ".env").write_text(
+        "ONEPAIR_MAX_STRIKES=5\nONEPAIR_STORE=folder\nONEPAIR_PORT=9\nONEPAIR_S3_SECRET_KEY=told\n"
+    )
     done = subprocess.run(
         [str(COMPOSE), "--profile", "cpu", "config", "--format", "json"],
         cwd=tmp_path,
@@ -139,6 +142,8 @@ def test_what_env_says_reaches_the_processes(tmp_path: Path) -> None:
         told = json.loads(done.stdout)["services"][name]["environment"]
         assert told["ONEPAIR_MAX_STRIKES"] == "5"
         assert told["ONEPAIR_STORE"] == "s3"  # the stack knows better
+        assert told["ONEPAIR_S3_SECRET_KEY"] == ""  # secrets are files
+    assert json.loads(done.stdout)["services"]["gateway"]["environment"]["ONEPAIR_PORT"] == "8000"
 
 
 def test_presigned_urls_need_an_address_that_clients_reach(tmp_path: Path) -> None:
@@ -146,3 +151,32 @@ def test_presigned_urls_need_an_address_that_clients_reach(tmp_path: Path) -> No
     refused = config(tmp_path, *files, "config")
     assert refused.returncode != 0
     assert "ONEPAIR_S3_PUBLIC_URL" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["webhooks", "watch"])
+def test_additions_to_the_stack_are_valid(tmp_path: Path, name: str) -> None:
+    files = ("-f", "docker-compose.yml", "-f", f"deploy/compose.{name}.yml")
+    done = config(tmp_path, *files, "--profile", "cpu", "config", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    gateway = json.loads(done.stdout)["services"]["gateway"]
+    if name == "webhooks":
+        assert gateway["environment"]["ONEPAIR_WEBHOOKS"] == "true"
+        assert "onepair_webhook_secret" in {one["source"] for one in gateway["secrets"]}
+    else:
+        assert {"watch", "front", "state", "objects"} <= set(gateway["networks"])
+
+
+def test_each_card_has_a_training_of_its_own(tmp_path: Path) -> None:
+    done = config(
+        tmp_path, *("--profile", "gpu", "--profile", "second-gpu", "config", "--format", "json")
+    )
+    assert done.returncode == 0, done.stderr
+    cards = [
+        device["device_ids"]
+        for service in json.loads(done.stdout)["services"].values()
+        for device in service.get("deploy", {})
+        .get("resources", {})
+        .get("reservations", {})
+        .get("devices", [])
+    ]
+    assert sorted(cards) == [["0"], ["1"]]

@@ -14,11 +14,14 @@ from structlog.testing import capture_logs
 
 from jobs.api_keys import ApiKeyFile
 from jobs.errors import RecordTooNew
+from jobs.housekeeping import run_round
+from jobs.keeping import discard_leftovers, keep_end
 from jobs.keys import record_key
 from jobs.objects import FolderStore
-from jobs.record import RECORD_SCHEMA, Job, Kind, SampleSet, SampleSetRequest, Status, TaskRef
+from jobs.queue import Queue
+from jobs.record import RECORD_SCHEMA, Kind, SampleSetRequest, Status, TaskRef
 from jobs.settings import Settings
-from jobs.state import Answer, Outcome, TaskStore
+from jobs.state import Answer, Claim, Outcome, TaskStore
 from jobs.terminal import archive_record, rebuild
 from osmis_core.errors import CheckpointError
 from osmis_core.generation import Sampler
@@ -28,6 +31,7 @@ from tests.machine import trained_job
 from worker.supervisor import Supervisor
 from worker.workshop import Workshop
 
+NEWEST = RECORD_SCHEMA + 1
 FIRST = Path(__file__).parents[1] / "fixtures" / "schema_1"
 
 
@@ -121,7 +125,7 @@ def test_newer_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def make_newer(store: TaskStore, ref: TaskRef) -> None:
-    store.client.hset(store.keys.record(ref), "schema", str(RECORD_SCHEMA + 1))
+    store.client.hset(store.keys.record(ref), "schema", str(NEWEST))
 
 
 def queued(store: TaskStore) -> TaskRef:
@@ -166,6 +170,8 @@ def test_a_worker_says_that_it_has_to_be_upgraded(
 
     told = [line for line in logs if line["event"] == "task_too_new"]
     assert told
+    assert told[0]["task"] == str(ref)
+    assert told[0]["known_schema"] == RECORD_SCHEMA
     assert "Upgrade" in told[0]["hint"]
     record = task_store.get(ref)
     assert record is not None
@@ -173,43 +179,128 @@ def test_a_worker_says_that_it_has_to_be_upgraded(
     assert record.strikes == 0
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_who_writes_in_a_newer_way_marks_the_record(
-    task_store: TaskStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, kind: Kind
-) -> None:
-    """A job of today goes on in a newer worker: those of today leave its checkpoint alone."""
-    newest = RECORD_SCHEMA + 1
-    monkeypatch.setattr("jobs.state.scripts.RECORD_SCHEMA", newest)
-    newer_store = TaskStore(client, task_store.settings)
-    job: Job | SampleSet | None
-    if kind is Kind.JOB:
-        ref = queued(task_store)
-        claim = newer_store.claim(Kind.JOB, ref)
-        assert claim is not None
-        assert not newer_store.publish_checkpoint(
-            claim, checkpoint(ref.job_id, 5), engine=ENGINE
-        ).refused
-        newer_store.release(claim)
-    else:
-        of_job = trained_job(task_store, new_job())
-        made = newer_store.create_set(of_job.ref.job_id, SampleSetRequest(n=5)).sample_set
-        assert made is not None
-        ref = made.ref
-
-    job = task_store.get(ref)
-    assert job is not None
-    assert job.schema_version == newest
-    assert task_store.try_claim(kind, ref).answer is Answer.NEWER
-    assert newer_store.try_claim(kind, ref).answer in {Answer.CLAIMED, Answer.EARLY}
+@pytest.fixture
+def newer_store(
+    task_store: TaskStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> TaskStore:
+    """Of a worker and a gateway that are newer by a version."""
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.state.scripts.RECORD_SCHEMA", NEWEST)
+        return TaskStore(client, task_store.settings)
 
 
-def test_newer_final_records_are_not_restored(task_store: TaskStore, objects: FolderStore) -> None:
-    claim = trained_job(task_store, new_job())
-    record = task_store.get(claim.ref)
+def schema_of(store: TaskStore, ref: TaskRef) -> int:
+    record = store.get(ref)
     assert record is not None
-    newer = record.model_copy(update={"schema_version": RECORD_SCHEMA + 1})
-    archive_record(objects, newer)
-    task_store.delete(claim.ref)
+    return record.schema_version
 
-    with pytest.raises(RecordTooNew, match=f"schema {RECORD_SCHEMA + 1}"):
+
+def publish(store: TaskStore, claim: Claim, step: int = 5, *, final: bool = False) -> None:
+    made = checkpoint(claim.ref.job_id, step, final=final, token=claim.token)
+    assert not store.publish_checkpoint(claim, made, engine=ENGINE).refused
+
+
+def test_a_newer_workers_checkpoint_is_left_to_newer_workers(
+    task_store: TaskStore, newer_store: TaskStore
+) -> None:
+    ref = queued(task_store)
+    claim = newer_store.claim(Kind.JOB, ref)
+    assert claim is not None
+    assert schema_of(task_store, ref) == RECORD_SCHEMA  # to claim it is no change to it
+    publish(newer_store, claim)
+    newer_store.release(claim)
+
+    assert schema_of(task_store, ref) == NEWEST
+    assert task_store.try_claim(Kind.JOB, ref).answer is Answer.NEWER
+    assert newer_store.try_claim(Kind.JOB, ref).answer is Answer.CLAIMED
+
+
+def test_newer_sets_are_left_to_newer_workers(
+    task_store: TaskStore, newer_store: TaskStore
+) -> None:
+    of_job = trained_job(task_store, new_job())
+    made = newer_store.create_set(of_job.ref.job_id, SampleSetRequest(n=5)).sample_set
+    assert made is not None
+    assert made.schema_version == NEWEST
+    assert task_store.try_claim(Kind.SET, made.ref).answer is Answer.NEWER
+
+
+def test_a_set_of_a_newer_job_is_left_to_newer_workers(task_store: TaskStore) -> None:
+    """Whichever gateway has made it: a worker goes by the job's record too."""
+    of_job = trained_job(task_store, new_job())
+    before = task_store.create_set(of_job.ref.job_id, SampleSetRequest(n=5)).sample_set
+    make_newer(task_store, of_job.ref)
+    after = task_store.create_set(of_job.ref.job_id, SampleSetRequest(n=6)).sample_set
+    assert before is not None
+    assert after is not None
+    assert after.schema_version == NEWEST
+    for one in (before, after):
+        assert task_store.try_claim(Kind.SET, one.ref).answer is Answer.NEWER
+
+
+def test_a_job_that_carries_a_newer_set_is_left_to_newer_workers(
+    task_store: TaskStore, newer_store: TaskStore
+) -> None:
+    ref = queued(task_store)
+    claim = task_store.claim(Kind.JOB, ref)
+    assert claim is not None
+    publish(task_store, claim, final=True)
+    carried = newer_store.adopt_first_set(claim)
+    assert carried is not None
+    assert carried.schema_version == NEWEST
+    task_store.release(claim)
+    assert schema_of(task_store, ref) == RECORD_SCHEMA
+    assert task_store.try_claim(Kind.JOB, ref).answer is Answer.NEWER
+
+
+def test_who_finishes_a_task_marks_it_and_its_set(
+    task_store: TaskStore, newer_store: TaskStore
+) -> None:
+    ref = queued(task_store)
+    claim = task_store.claim(Kind.JOB, ref)
+    assert claim is not None
+    publish(task_store, claim, final=True)
+    carried = task_store.adopt_first_set(claim)
+    assert carried is not None
+    outcome = Outcome(status=Status.SUCCEEDED, result=set_result(claim.prefix))
+    assert newer_store.finish(claim, outcome) is Answer.OK
+    assert schema_of(task_store, ref) == NEWEST
+    assert schema_of(task_store, carried.ref) == NEWEST
+
+
+def test_what_a_newer_record_names_is_not_tidied_away(
+    task_store: TaskStore, objects: FolderStore, queue: Queue
+) -> None:
+    """An older gateway cancels it: its record and its objects are a newer OnePair's business."""
+    ref = queued(task_store)
+    claim = task_store.claim(Kind.JOB, ref)
+    assert claim is not None
+    unknown = f"{claim.prefix}what-only-newer-ones-know"
+    objects.put_bytes(unknown, b"kept")
+    task_store.release(claim)
+    make_newer(task_store, ref)
+    assert task_store.request_cancel(ref) is Answer.CANCELLED
+
+    keep_end(task_store, objects, ref)
+    assert discard_leftovers(task_store, objects, ref, claim.token) == 0
+    task_store.client.zadd(f"{task_store.keys.tag}:unkept", {str(ref): 1})
+    run_round(task_store, objects, queue)
+    assert objects.get_bytes(unknown) == b"kept"
+    assert objects.head(record_key(ref)) is None
+    assert task_store.client.zscore(f"{task_store.keys.tag}:unkept", str(ref)) is not None
+
+
+def test_newer_final_records_are_told_of_and_all_others_restored(
+    task_store: TaskStore, objects: FolderStore
+) -> None:
+    refs = sorted((trained_job(task_store, new_job()).ref for _ in range(3)), key=str)
+    for place, ref in enumerate(refs):
+        record = task_store.get(ref)
+        assert record is not None
+        schema = NEWEST if place == 0 else RECORD_SCHEMA  # the first that is read
+        archive_record(objects, record.model_copy(update={"schema_version": schema}))
+        task_store.client.delete(task_store.keys.record(ref))
+
+    with pytest.raises(RecordTooNew, match=f"2 records were restored; 1 .*{refs[0]}"):
         rebuild(task_store, objects)
+    assert [task_store.get(ref) is not None for ref in refs] == [False, True, True]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 
 import redis
 from celery import Celery
+from kombu import Connection
 
 from jobs.housekeeping import run_round
 from jobs.keys import new_job_id
@@ -60,6 +62,14 @@ def test_the_settings_of_the_reliability_page(settings: Settings) -> None:
     assert config["broker_transport_options"]["global_keyprefix"] == "cel:"
     assert config["broker_url"] == "redis://host/0"
     assert celery_url("unix:///run/v.sock") == "redis+socket:///run/v.sock?virtual_host=0"
+
+
+def test_celery_verifies_certificates_as_we_do() -> None:
+    for url in ("rediss://:secret@valkey:6379/0", "rediss://valkey:6379/0?ssl_ca_certs=/ca.pem"):
+        with Connection(celery_url(url)) as connection:
+            assert connection.ssl["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    chosen = "rediss://valkey:6379/0?ssl_cert_reqs=none"
+    assert celery_url(chosen) == chosen
 
 
 def test_a_thousand_waiting_jobs_and_one_busy_worker_are_no_flood_of_messages(

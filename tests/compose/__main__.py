@@ -1,0 +1,257 @@
+"""``python -m tests.compose``: images really built, the stack really run, a job really done.
+
+Exit status 0: all of it holds. 1: something doesn't. 3: it can't be tried on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import signal
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests.compose import images
+from tests.compose.engine import CannotRunError, Engine, check_machine, running_engine
+from tests.compose.stack import TAG, Stack
+from tests.servers import free_ports
+
+EXAMPLE = images.ROOT / "examples" / "coins"
+TINY = {
+    "preset": "paper",
+    "iterations": "100000",
+    "max_size": "64",
+    "output_size": "train",
+    "n": "8",
+}
+GATEWAY_MOST_BYTES = 250_000_000
+"""Over its base."""
+
+
+def main() -> int:
+    """All steps, one after the other; what was built is kept for the next time."""
+    parser = argparse.ArgumentParser(prog="python -m tests.compose", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp/onepair-compose"))
+    parser.add_argument("--no-build", action="store_true", help="with the images that were kept")
+    parser.add_argument("--keep", action="store_true", help="images, for the next run")
+    chosen = parser.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the engine ends too
+    try:
+        check_machine(chosen.folder, builds=not chosen.no_build)
+        with running_engine(chosen.folder) as engine:
+            print(f"Docker {engine.version}, {engine.driver}", flush=True)
+            if not chosen.no_build:
+                build(engine, chosen.folder)
+            use(engine, chosen.folder)
+    except CannotRunError as error:
+        print(f"NOT RUN, and so not passed: {error}")
+        return 3
+    if not chosen.keep:
+        shutil.rmtree(chosen.folder)
+    print("test-compose: passed")
+    return 0
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Says how long it took."""
+    began = time.monotonic()
+    yield
+    print(f"{time.monotonic() - began:6.0f} s  {name}", flush=True)
+
+
+def build(engine: Engine, folder: Path) -> None:
+    """All images, and what they weigh."""
+    with step("base image, by debootstrap"):
+        images.make_base(engine, folder)
+    with step("Valkey's and SeaweedFS's images"):
+        images.make_stores(engine, folder)
+    base = images.size_bytes(engine, images.BASE)
+    for part in images.OURS:
+        tag = f"onepair-{part}:{TAG}"
+        with step(f"{part}'s image"):
+            images.make_ours(engine, folder, part, tag)
+        weight = images.size_bytes(engine, tag) - base
+        print(f"          {weight / 1e6:.0f} MB over its base of {base / 1e6:.0f} MB")
+        if part == "gateway":
+            assert weight <= GATEWAY_MOST_BYTES, f"gateway: {weight / 1e6:.0f} MB"
+            assert "No module named 'torch'" in engine.docker(
+                "run", "--rm", tag, "python", "-c", "import torch", check=False
+            )
+
+
+def use(engine: Engine, folder: Path) -> None:
+    """Starts the stack, has it do a job while its worker dies, and fetches what it made."""
+    bridge = "{{(index .IPAM.Config 0).Gateway}}"
+    host = engine.docker("network", "inspect", "bridge", "--format", bridge).strip()
+    stack = Stack(engine, folder / "project", host, free_ports(1)[0])
+    stack.prepare()
+    try:
+        with step("the stack is healthy"):
+            stack.up()
+        with step("its commands"):
+            try_commands(stack)
+        with step("a job, its worker killed on the way"):
+            job = do_job(stack)
+        with step("its archive, through the gateway"):
+            whole = fetch(stack, job)
+        with step("its archive, by a presigned URL, from here and from another network"):
+            stack.presign()
+            assert fetch_presigned(stack, job) == whole
+        check_logs(stack)
+        for part in images.OURS:
+            found = images.secrets_in(engine, f"onepair-{part}:{TAG}", stack.secrets)
+            assert not found, f"in the {part}'s image: {found}"
+    except BaseException:
+        print(stack.logs()[-6000:])
+        raise
+    finally:
+        with step("all of it taken down"):
+            stack.down()
+    assert not engine.docker("ps", "--all", "--quiet").strip()
+    assert not engine.docker("volume", "ls", "--quiet").strip()
+
+
+def try_commands(stack: Stack) -> None:
+    """Those of docs/deploy.md that are no job."""
+    stack.exec("worker-jobs", "onepair", "doctor")  # fails where something has to be mended
+    assert httpx2.get(f"{stack.url}/readyz", timeout=30).status_code == 200
+    keys = stack.folder / "keys"
+    stack.shell("mkdir -p keys && chown 10001 keys")
+    made = stack.run(
+        *("gateway", "onepair", "keys", "create", "lab", "--file", "/made/api-keys.json"),
+        volume=f"{keys}:/made",
+    )
+    assert "onepair_" in made, made
+    assert json.loads((keys / "api-keys.json").read_text())["keys"][0]["name"] == "lab"
+    weights = stack.folder / "weights"
+    weights.mkdir()
+    (weights / "inception_v3_google-0cc3c7bd.pth").write_bytes(b"another file")
+    refused = stack.run(
+        "weights", "/in/inception_v3_google-0cc3c7bd.pth", volume=f"{weights}:/in:ro"
+    )
+    assert "0cc3c7bd was expected" in refused, refused
+
+
+def do_job(stack: Stack) -> dict[str, Any]:
+    """One that is in training when its worker dies, and succeeds all the same."""
+    files = {
+        name: (f"{name}.png", (EXAMPLE / f"{name}.png").read_bytes()) for name in ("image", "mask")
+    }
+    answer = httpx2.post(f"{stack.url}/jobs", data=TINY, files=files, timeout=60)
+    assert answer.status_code == 202, answer.text
+    url = f"{stack.url}/jobs/{answer.json()['id']}"
+
+    def job() -> dict[str, Any]:
+        found: dict[str, Any] = httpx2.get(url, timeout=30).raise_for_status().json()
+        assert found["status"] not in {"failed", "cancelled"}, found
+        return found
+
+    def trained_to() -> int:
+        return int(((job().get("progress") or {}).get("step")) or 0)
+
+    wait_until(lambda: trained_to() >= 20 and checkpoints(url), "a checkpoint")
+    stack.kill("worker-jobs")
+    before = max(checkpoints(url))
+    wait_until(lambda: max(checkpoints(url)) > before, "training to go on after the kill")
+    httpx2.post(f"{url}/finish", timeout=30).raise_for_status()
+    wait_until(lambda: job()["status"] == "succeeded", "the end")
+    statuses = [one["data"]["status"] for one in events(url) if one["type"] == "status"]
+    assert statuses == ["queued", "running", "queued", "running", "succeeded"], statuses
+    return job()
+
+
+def events(url: str) -> list[dict[str, Any]]:
+    """All that has happened so far."""
+    found: list[dict[str, Any]] = []
+    headers = {"Accept": "application/json"}
+    while items := httpx2.get(f"{url}/events", headers=headers, timeout=30).json()["items"]:
+        found += items
+        headers["Last-Event-ID"] = found[-1]["id"]
+    return found
+
+
+def checkpoints(url: str) -> list[int]:
+    """Steps at which one was published."""
+    return [one["data"]["step"] for one in events(url) if one["type"] == "checkpoint"]
+
+
+def archive_url(stack: Stack, job: dict[str, Any]) -> str:
+    """Of the job's own set."""
+    sets = httpx2.get(f"{stack.url}/jobs/{job['id']}/samples", timeout=30)
+    found = sets.raise_for_status().json()
+    return f"{stack.url}/jobs/{job['id']}/samples/{found['id']}/archive"
+
+
+def fetch(stack: Stack, job: dict[str, Any]) -> bytes:
+    """The archive through the gateway; it holds pairs."""
+    answer = httpx2.get(archive_url(stack, job), timeout=60)
+    assert answer.status_code == 200, (answer.status_code, answer.text[:500])
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert json.loads(archive.read("manifest.json"))
+        kept = archive.read("metadata.jsonl").splitlines()
+        for line in map(json.loads, kept):
+            for name in ("file_name", "mask_file_name"):
+                assert archive.read(line[name])[:4] == b"\x89PNG"
+    assert len(kept) == 7  # of 8, one was rejected
+    return answer.content
+
+
+def fetch_presigned(stack: Stack, job: dict[str, Any]) -> bytes:
+    """The archive by the address that the gateway redirects to, from both sides."""
+    redirect = httpx2.get(archive_url(stack, job), timeout=60, follow_redirects=False)
+    assert redirect.status_code in {302, 303, 307}, redirect.status_code
+    signed = redirect.headers["location"]
+    assert "X-Amz-Signature=" in signed
+    here = httpx2.get(signed, timeout=60).raise_for_status().content
+    stack.engine.docker("network", "create", "elsewhere")
+    try:
+        reading = (
+            "import hashlib, sys, urllib.request;"
+            "body = urllib.request.urlopen(sys.argv[1]).read();"
+            "print(hashlib.sha256(body).hexdigest())"
+        )
+        there = stack.engine.docker(
+            *("run", "--rm", "--network", "elsewhere", images.BASE),
+            *("python3", "-c", reading, signed),
+        )
+    finally:
+        stack.engine.docker("network", "rm", "elsewhere")
+    assert there.strip() == sha256(here).hexdigest()
+    forged = signed.replace("X-Amz-Signature=", "X-Amz-Signature=0")
+    assert httpx2.get(forged, timeout=60).status_code == 403
+    return here
+
+
+def check_logs(stack: Stack) -> None:
+    """Nothing secret was said, and what is missing was: no InceptionV3, so nothing is SIFID."""
+    said = stack.logs()
+    for secret in stack.secrets:
+        assert secret not in said
+    assert "X-Amz-Signature" not in said
+    assert "no_inception_weights" in said
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 300.0) -> Any:
+    """What it returns, once that is true."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.5)
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
