@@ -1,4 +1,4 @@
-"""``python -m bench.load``: rates beside the bare route, everything at once, large stores."""
+"""``python -m bench.load``: rates beside the bare route, all at once, large stores, workers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from pathlib import Path
 from bench.load.rates import measure_rates
 from bench.load.sizes import measure_sizes
 from bench.load.together import measure_together
+from bench.load.workers import measure_workers
 
-MEASUREMENTS = {"rates": measure_rates, "together": measure_together, "sizes": measure_sizes}
+MEASUREMENTS = {
+    "rates": measure_rates,
+    "together": measure_together,
+    "sizes": measure_sizes,
+    "workers": measure_workers,
+}
 
 
 def main() -> None:
-    """Runs one measurement or all of them, two minutes together."""
+    """Runs one measurement or all of them, six minutes together."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("what", nargs="*", help=f"of {', '.join(MEASUREMENTS)}; default: all")
     chosen = parser.parse_args().what or list(MEASUREMENTS)

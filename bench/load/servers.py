@@ -17,7 +17,7 @@ from cli.parts import Part
 from jobs.keys import new_job_id
 from jobs.record import ClassInfo, JobInput, JobRequest
 from jobs.settings import Settings
-from jobs.state import NewJob, TaskStore, connect
+from jobs.state import Answer, NewJob, TaskStore, connect
 from jobs.valkey import EmbeddedValkey
 
 STOP_SECONDS = 20.0
@@ -86,7 +86,7 @@ def add_job(store: TaskStore) -> str:
     """A queued job as the gateway leaves it, without objects."""
     job_id = new_job_id()
     names = {name: f"jobs/{job_id}/input/{name}" for name in ("image.png", "mask.png", "pair.json")}
-    store.create_job(
+    answer = store.create_job(
         NewJob(
             id=job_id,
             request=JobRequest(),
@@ -103,7 +103,9 @@ def add_job(store: TaskStore) -> str:
                 ClassInfo(index=1, name="coin", area_fraction=0.25),
             ),
         )
-    )
+    ).answer
+    if answer is not Answer.CREATED:
+        raise RuntimeError(f"no job was created: {answer}")
     return job_id
 
 

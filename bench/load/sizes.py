@@ -26,7 +26,12 @@ def measure_sizes(folder: Path) -> None:
         for count in (SMALL, LARGE):
             valkey = stack.enter_context(EmbeddedValkey(folder / str(count)))
             settings = Settings.model_validate(
-                {"data_dir": folder, "valkey_url": valkey.url, "reap_lock_seconds": 1e-6}
+                {
+                    "data_dir": folder,
+                    "valkey_url": valkey.url,
+                    "reap_lock_seconds": 1e-6,
+                    "max_jobs_per_key": 2 * LARGE,
+                }
             )
             store = TaskStore(connect(valkey.url), settings)
             for _ in range(count):
