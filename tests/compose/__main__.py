@@ -189,7 +189,7 @@ def checkpoints(url: str) -> list[int]:
 
 def archive_url(stack: Stack, job: dict[str, Any]) -> str:
     """Of the job's own set."""
-    sets = httpx2.get(f"{stack.url}/jobs/{job['id']}/samples", timeout=30)
+    sets = httpx2.get(f"{stack.url}/jobs/{job['id']}/samples", params={"n": TINY["n"]}, timeout=30)
     found = sets.raise_for_status().json()
     return f"{stack.url}/jobs/{job['id']}/samples/{found['id']}/archive"
 
