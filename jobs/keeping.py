@@ -26,8 +26,8 @@ def keep_end(store: TaskStore, objects: ObjectStore, ref: TaskRef) -> None:
     """Keeps an ended task's record, and tidies up after it; does nothing for another.
 
     One that a newer OnePair has written to is left to such a one. With a job goes the set that its
-    own run has made. Whoever ends a task does this next; should
-    they die before, a round of housekeeping does. To repeat it is safe.
+    own run has made. Whoever ends a task does this next; should they die before, a round of
+    housekeeping does. To repeat it is safe.
 
     Raises:
         StoreAway: nothing is lost; it is asked for again.

@@ -78,8 +78,7 @@ class Attempt(ABC):
             folder=self.folder,
             engine=claim.job.engine,
         )
-        task = claim.sample_set or claim.job
-        self.is_smaller = any(warning.code == LESS_MEMORY for warning in task.warnings)
+        self.is_smaller = any(warning.code == LESS_MEMORY for warning in claim.task.warnings)
 
     @abstractmethod
     def work(self) -> Outcome:

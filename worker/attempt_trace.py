@@ -32,7 +32,7 @@ class AttemptTrace:
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """While it runs."""
-        ref, task = self._claim.ref, self._claim.sample_set or self._claim.job
+        ref, task = self._claim.ref, self._claim.task
         parent = to_context(task.trace_context)
         if task.losses == task.strikes == 0:  # the first time
             waited_from_ns = int(task.created_at.timestamp() * 1e9)

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from jobs.errors import StoreAway, StoreFull
-from jobs.record import Job, JobWarning, Phase, Progress, SampleSet
+from jobs.record import JobWarning, Phase, Progress
 from jobs.state import BeatReport, Claim, TaskStore
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ class Lease:
         on_phase: Callable[[Phase], None] | None = None,
     ) -> None:
         self.claim = claim
-        self.cancel = claim_task(claim).cancel_requested
+        self.cancel = claim.task.cancel_requested
         self.finish = claim.job.finish_requested
         self._store = store
         self._beat_seconds = beat_seconds
@@ -127,8 +127,3 @@ class Lease:
         passed = time.monotonic() - self._shown_at
         left = max(0.0, self._shown.eta_seconds - passed)
         return self._shown.model_copy(update={"eta_seconds": left})
-
-
-def claim_task(claim: Claim) -> Job | SampleSet:
-    """The claimed record."""
-    return claim.sample_set or claim.job

@@ -114,6 +114,11 @@ class Claim:
     sample_set: SampleSet | None = None
 
     @property
+    def task(self) -> Job | SampleSet:
+        """The record of the claimed task itself."""
+        return self.sample_set or self.job
+
+    @property
     def prefix(self) -> str:
         """Object prefix of this attempt: ``…/a<token>/``."""
         return attempt_prefix(self.ref, self.token)

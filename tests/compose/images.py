@@ -6,7 +6,6 @@ Where a registry and a package index can be reached none of this is needed: then
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -137,7 +136,7 @@ def size_bytes(engine: Engine, tag: str) -> int:
 def secrets_in(engine: Engine, tag: str, secrets: list[str]) -> list[str]:
     """What should not be in an image: our secrets, key files, environment files."""
     about = engine.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", tag)
-    about += json.dumps(json.loads(engine.docker("image", "inspect", tag)))
+    about += engine.docker("image", "inspect", tag)
     found = [secret for secret in secrets if secret in about]
     names = engine.docker(
         *("run", "--rm", "--entrypoint", "find", tag, "/", "-xdev", "-type", "f", "("),

@@ -6,17 +6,15 @@ import json
 import os
 import re
 import subprocess
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.settings import Settings
+from tests.compose.engine import COMPOSE
 
 ROOT = Path(__file__).parents[2]
-# Its Python wrapper returns 0 for invalid files.
-COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
 # Shown with a value that is no default.
 EXAMPLES = {
     "ONEPAIR_ALLOW_OPEN",
@@ -35,10 +33,12 @@ EXPECTED = {
 }
 
 
-def config(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def config(
+    tmp_path: Path, *arguments: str, project: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(COMPOSE), *arguments],
-        cwd=ROOT,
+        cwd=project,
         env={**os.environ, "ONEPAIR_SECRETS": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -47,8 +47,9 @@ def config(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def services(tmp_path: Path, profile: str) -> dict[str, Any]:
-    done = config(tmp_path, "--profile", profile, "config", "--format", "json")
+def services(tmp_path: Path, profile: str, *, project: Path = ROOT) -> dict[str, Any]:
+    arguments = ("--profile", profile, "config", "--format", "json")
+    done = config(tmp_path, *arguments, project=project)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found: dict[str, Any] = json.loads(done.stdout)["services"]
@@ -129,21 +130,13 @@ def test_what_env_says_reaches_the_processes(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "ONEPAIR_MAX_STRIKES=5\nONEPAIR_STORE=folder\nONEPAIR_PORT=9\nONEPAIR_S3_SECRET_KEY=told\n"
     )
-    done = subprocess.run(
-        [str(COMPOSE), "--profile", "cpu", "config", "--format", "json"],
-        cwd=tmp_path,
-        env={**os.environ, "ONEPAIR_SECRETS": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    found = services(tmp_path, "cpu", project=tmp_path)
     for name in ("gateway", "worker-jobs", "worker-sets"):
-        told = json.loads(done.stdout)["services"][name]["environment"]
+        told = found[name]["environment"]
         assert told["ONEPAIR_MAX_STRIKES"] == "5"
         assert told["ONEPAIR_STORE"] == "s3"  # the stack knows better
         assert told["ONEPAIR_S3_SECRET_KEY"] == ""  # secrets are files
-    assert json.loads(done.stdout)["services"]["gateway"]["environment"]["ONEPAIR_PORT"] == "8000"
+    assert found["gateway"]["environment"]["ONEPAIR_PORT"] == "8000"
 
 
 def test_presigned_urls_need_an_address_that_clients_reach(tmp_path: Path) -> None:

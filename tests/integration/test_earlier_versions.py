@@ -200,12 +200,17 @@ def publish(store: TaskStore, claim: Claim, step: int = 5, *, final: bool = Fals
     assert not store.publish_checkpoint(claim, made, engine=ENGINE).refused
 
 
+def claimed(store: TaskStore, ref: TaskRef) -> Claim:
+    claim = store.claim(ref.kind, ref)
+    assert claim is not None
+    return claim
+
+
 def test_a_newer_workers_checkpoint_is_left_to_newer_workers(
     task_store: TaskStore, newer_store: TaskStore
 ) -> None:
     ref = queued(task_store)
-    claim = newer_store.claim(Kind.JOB, ref)
-    assert claim is not None
+    claim = claimed(newer_store, ref)
     assert schema_of(task_store, ref) == RECORD_SCHEMA  # to claim it is no change to it
     publish(newer_store, claim)
     newer_store.release(claim)
@@ -242,8 +247,7 @@ def test_a_job_that_carries_a_newer_set_is_left_to_newer_workers(
     task_store: TaskStore, newer_store: TaskStore
 ) -> None:
     ref = queued(task_store)
-    claim = task_store.claim(Kind.JOB, ref)
-    assert claim is not None
+    claim = claimed(task_store, ref)
     publish(task_store, claim, final=True)
     carried = newer_store.adopt_first_set(claim)
     assert carried is not None
@@ -257,8 +261,7 @@ def test_who_finishes_a_task_marks_it_and_its_set(
     task_store: TaskStore, newer_store: TaskStore
 ) -> None:
     ref = queued(task_store)
-    claim = task_store.claim(Kind.JOB, ref)
-    assert claim is not None
+    claim = claimed(task_store, ref)
     publish(task_store, claim, final=True)
     carried = task_store.adopt_first_set(claim)
     assert carried is not None
@@ -273,8 +276,7 @@ def test_what_a_newer_record_names_is_not_tidied_away(
 ) -> None:
     """An older gateway cancels it: its record and its objects are a newer OnePair's business."""
     ref = queued(task_store)
-    claim = task_store.claim(Kind.JOB, ref)
-    assert claim is not None
+    claim = claimed(task_store, ref)
     unknown = f"{claim.prefix}what-only-newer-ones-know"
     objects.put_bytes(unknown, b"kept")
     task_store.release(claim)
@@ -283,11 +285,11 @@ def test_what_a_newer_record_names_is_not_tidied_away(
 
     keep_end(task_store, objects, ref)
     assert discard_leftovers(task_store, objects, ref, claim.token) == 0
-    task_store.client.zadd(f"{task_store.keys.tag}:unkept", {str(ref): 1})
+    task_store.client.zadd(task_store.keys.unkept, {str(ref): 1})
     run_round(task_store, objects, queue)
     assert objects.get_bytes(unknown) == b"kept"
     assert objects.head(record_key(ref)) is None
-    assert task_store.client.zscore(f"{task_store.keys.tag}:unkept", str(ref)) is not None
+    assert task_store.client.zscore(task_store.keys.unkept, str(ref)) is not None
 
 
 def test_newer_final_records_are_told_of_and_all_others_restored(
