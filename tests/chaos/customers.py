@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx2
 
-from tests.e2e.conftest import COINS
+from tests.customer import COINS
 
 AGAIN_SECONDS = 0.5
 ENDS = frozenset({"succeeded", "failed", "cancelled"})

@@ -16,7 +16,7 @@ from tests.chaos.customers import Customer
 from tests.chaos.promises import all_events, training_lost
 from tests.chaos.run import TINY, as_json, run
 from tests.chaos.stack import Stack
-from tests.e2e.conftest import checkpoints, wait_until
+from tests.customer import checkpoints, wait_until
 
 pytestmark = pytest.mark.slow
 

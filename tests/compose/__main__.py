@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -24,16 +24,11 @@ import httpx2
 from tests.compose import images
 from tests.compose.engine import CannotRunError, Engine, check_machine, running_engine
 from tests.compose.stack import TAG, Stack
+from tests.customer import Customer, checkpoints, wait_until
 from tests.servers import free_ports
 
-EXAMPLE = images.ROOT / "examples" / "coins"
-TINY = {
-    "preset": "paper",
-    "iterations": "100000",
-    "max_size": "64",
-    "output_size": "train",
-    "n": "8",
-}
+SAMPLES = 8
+PATIENCE_SECONDS = 300.0
 GATEWAY_MOST_BYTES = 250_000_000
 """Over its base."""
 
@@ -146,50 +141,35 @@ def try_commands(stack: Stack) -> None:
 
 def do_job(stack: Stack) -> dict[str, Any]:
     """One that is in training when its worker dies, and succeeds all the same."""
-    files = {
-        name: (f"{name}.png", (EXAMPLE / f"{name}.png").read_bytes()) for name in ("image", "mask")
-    }
-    answer = httpx2.post(f"{stack.url}/jobs", data=TINY, files=files, timeout=60)
-    assert answer.status_code == 202, answer.text
-    url = f"{stack.url}/jobs/{answer.json()['id']}"
+    customer = Customer(stack.url)
+    job_id = customer.post(iterations="100000", n=str(SAMPLES))
 
     def job() -> dict[str, Any]:
-        found: dict[str, Any] = httpx2.get(url, timeout=30).raise_for_status().json()
+        found = customer.job(job_id)
         assert found["status"] not in {"failed", "cancelled"}, found
         return found
+
+    def published() -> list[int]:
+        return checkpoints(customer.events(job_id))
 
     def trained_to() -> int:
         return int(((job().get("progress") or {}).get("step")) or 0)
 
-    wait_until(lambda: trained_to() >= 20 and checkpoints(url), "a checkpoint")
+    wait_until(lambda: trained_to() >= 20 and published(), PATIENCE_SECONDS)
     stack.kill("worker-jobs")
-    before = max(checkpoints(url))
-    wait_until(lambda: max(checkpoints(url)) > before, "training to go on after the kill")
-    httpx2.post(f"{url}/finish", timeout=30).raise_for_status()
-    wait_until(lambda: job()["status"] == "succeeded", "the end")
-    statuses = [one["data"]["status"] for one in events(url) if one["type"] == "status"]
+    before = max(published())
+    wait_until(lambda: max(published()) > before, PATIENCE_SECONDS)
+    customer.request("POST", f"/jobs/{job_id}/finish")
+    wait_until(lambda: job()["status"] == "succeeded", PATIENCE_SECONDS)
+    happened = customer.events(job_id)
+    statuses = [one["data"]["status"] for one in happened if one["type"] == "status"]
     assert statuses == ["queued", "running", "queued", "running", "succeeded"], statuses
     return job()
 
 
-def events(url: str) -> list[dict[str, Any]]:
-    """All that has happened so far."""
-    found: list[dict[str, Any]] = []
-    headers = {"Accept": "application/json"}
-    while items := httpx2.get(f"{url}/events", headers=headers, timeout=30).json()["items"]:
-        found += items
-        headers["Last-Event-ID"] = found[-1]["id"]
-    return found
-
-
-def checkpoints(url: str) -> list[int]:
-    """Steps at which one was published."""
-    return [one["data"]["step"] for one in events(url) if one["type"] == "checkpoint"]
-
-
 def archive_url(stack: Stack, job: dict[str, Any]) -> str:
     """Of the job's own set."""
-    sets = httpx2.get(f"{stack.url}/jobs/{job['id']}/samples", params={"n": TINY["n"]}, timeout=30)
+    sets = httpx2.get(f"{stack.url}/jobs/{job['id']}/samples", params={"n": SAMPLES}, timeout=30)
     found = sets.raise_for_status().json()
     return f"{stack.url}/jobs/{job['id']}/samples/{found['id']}/archive"
 
@@ -242,15 +222,6 @@ def check_logs(stack: Stack) -> None:
         assert secret not in said
     assert "X-Amz-Signature" not in said
     assert "no_inception_weights" in said
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 300.0) -> Any:
-    """What it returns, once that is true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.5)
-    return value
 
 
 if __name__ == "__main__":

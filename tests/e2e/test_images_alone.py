@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import COINS, Served, onepair
+from tests.customer import COINS
+from tests.e2e.conftest import Served, onepair
 
 pytestmark = pytest.mark.timeout(400)
 

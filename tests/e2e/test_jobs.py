@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import COINS, Served, checkpoints, onepair, wait_until
+from tests.customer import COINS, checkpoints, wait_until
+from tests.e2e.conftest import Served, onepair
 
 pytestmark = pytest.mark.timeout(400)
 LONG = {"iterations": "5000"}

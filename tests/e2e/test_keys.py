@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.e2e.conftest import ROOT, Served, command, environment, onepair
+from tests.customer import ROOT
+from tests.e2e.conftest import Served, command, environment, onepair
 
 
 def test_keys_are_made_used_listed_and_revoked(served: Served) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import COINS, TINY, Served, serving
+from tests.customer import COINS, TINY
+from tests.e2e.conftest import Served, serving
 
 REQUEST = "lab-7.pair_3"
 

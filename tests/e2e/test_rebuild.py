@@ -17,7 +17,8 @@ from jobs.state import Outcome, TaskStore, connect
 from jobs.terminal import archive_record
 from jobs.valkey import EmbeddedValkey
 from tests.builders import ENGINE, checkpoint, new_job
-from tests.e2e.conftest import ROOT, Served, command, environment, onepair, wait_until
+from tests.customer import ROOT, wait_until
+from tests.e2e.conftest import Served, command, environment, onepair
 
 TIMES = ("created", "expires")
 
@@ -80,7 +81,7 @@ def test_jobs_are_kept_as_long_as_the_operator_says(tmp_path: Path) -> None:
     try:
         address = tmp_path / "service.json"
         wait_until(address.exists)
-        served = Served(process, tmp_path, _url(address))
+        served = Served(_url(address), process, tmp_path)
         made = served.job(served.post())
         created, expires = (datetime.fromisoformat(made[f"{name}_at"]) for name in TIMES)
         assert expires - created == timedelta(seconds=2)

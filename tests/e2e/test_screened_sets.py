@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Served, wait_until
+from tests.customer import wait_until
+from tests.e2e.conftest import Served
 
 pytestmark = pytest.mark.timeout(400)
 

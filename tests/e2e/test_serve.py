@@ -6,7 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-from tests.e2e.conftest import Served, descendants, onepair, processes, wait_until
+from tests.customer import wait_until
+from tests.e2e.conftest import Served, descendants, onepair, processes
 
 
 def test_a_second_service_on_the_same_data_folder_is_refused(shared: Served) -> None:

@@ -11,7 +11,8 @@ from jobs.record import Phase
 from jobs.settings import Settings
 from jobs.tracing import to_context
 from tests.collector import collecting
-from tests.e2e.conftest import serving, wait_until
+from tests.customer import wait_until
+from tests.e2e.conftest import serving
 
 
 def test_a_job_is_one_trace_from_gateway_to_worker(tmp_path: Path) -> None:
