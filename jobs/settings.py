@@ -9,7 +9,7 @@ import ipaddress
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     max_sets_per_job: int = Field(default=4, ge=1)
     max_sets_per_key: int = Field(default=8, ge=1)
     max_jobs_per_key: int = Field(default=1_000, ge=1, description="Unfinished jobs a key.")
+    max_kept_jobs_per_key: int = Field(
+        default=10_000,
+        ge=1,
+        description="Jobs of an API key, ended ones included, until they expire or are deleted: "
+        "each takes some 9 KB of Valkey's memory. Then nothing new is taken.",
+    )
     max_bytes_per_key: int = Field(
         default=100 * 1024**3,
         ge=1,
@@ -167,7 +173,7 @@ class Settings(BaseSettings):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the gateway."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @model_validator(mode="after")
     def _store_is_complete(self) -> Self:
@@ -186,7 +192,7 @@ class Settings(BaseSettings):
             raise ValueError("delivery=presign needs store=s3 and s3_public_url")
         # The host is part of what is signed, so no proxy can put it right later.
         public_host = urlsplit(self.s3_public_url).hostname or ""
-        if _is_loopback(public_host) and not _is_loopback(self.host):
+        if is_loopback(public_host) and not is_loopback(self.host):
             raise ValueError("s3_public_url is loopback while the gateway listens beyond it")
 
 
@@ -200,7 +206,17 @@ def load_settings() -> Settings:
     return build(_secrets_dir=os.environ.get("ONEPAIR_SECRETS_DIR"))
 
 
-def _is_loopback(host: str) -> bool:
+def secret_variables() -> frozenset[str]:
+    """Names of the environment variables that hold secrets."""
+    return frozenset(
+        f"ONEPAIR_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+        if SecretStr in get_args(field.annotation)
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means the machine itself."""
     if host == "localhost":
         return True
     try:

@@ -15,12 +15,14 @@ from typing import IO
 import structlog
 from pydantic import ValidationError
 
+from jobs.settings import secret_variables
 from worker.protocol import ASSIGNMENT_FILE, REPORTS, Assignment, Order, Report
 
 log = structlog.get_logger(__name__)
 
 OUT_OF_MEMORY_STATUS = 137
 _NO_MORE = None
+_AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 
 
 class ChildProcess:
@@ -142,7 +144,10 @@ class ChildProcess:
 
 
 def child_environment(cache_folder: Path) -> dict[str, str]:
-    """Ours, with what suits a child that shares the machine; what the user has set stays.
+    """Ours without its secrets, with what suits a child that shares the machine.
+
+    A child reads and writes files in its folder and nothing else, so it gets no key to anything.
+    What the user has set of the rest stays.
 
     OpenMP's idle threads spin for milliseconds by default. As soon as there are more busy threads
     than cores (a training beside a sample set), they spin away the time of those that have work:
@@ -152,7 +157,9 @@ def child_environment(cache_folder: Path) -> dict[str, str]:
     Args:
         cache_folder: for compiled code, where the package's own folder can't be written.
     """
-    env = {"GOMP_SPINCOUNT": "20000", **os.environ}
+    secrets = secret_variables() | _AWS_SECRETS
+    ours = {name: value for name, value in os.environ.items() if name not in secrets}
+    env = {"GOMP_SPINCOUNT": "20000", **ours}
     package = find_spec("osmis_core")
     folders = (package.submodule_search_locations if package else None) or []
     if not all(os.access(folder, os.W_OK) for folder in folders):

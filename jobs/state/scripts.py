@@ -53,7 +53,7 @@ def script_limits(settings: Settings) -> str:
     limits = {name: round(seconds * 1e6) for name, seconds in seconds_us.items()}
     limits |= {name: max(1, round(seconds * 1e3)) for name, seconds in seconds_ms.items()}
     names = ("max_strikes", "max_losses", "events_kept", "max_sets_per_job", "max_sets_per_key",
-             "max_jobs_per_key", "max_bytes_per_key")  # fmt: skip
+             "max_jobs_per_key", "max_kept_jobs_per_key", "max_bytes_per_key")  # fmt: skip
     limits |= {name: getattr(settings, name) for name in names}
     return json.dumps(limits | {"schema": RECORD_SCHEMA})
 
