@@ -23,6 +23,7 @@ from jobs.settings import Settings
 from jobs.state.key_use import note_use
 from service.problems import ProblemError, problem_response, store_problem
 from service.request_limit import Allowance, RequestLimit
+from service.same_site import refuse_other_sites
 
 _LOG = structlog.get_logger(__name__)
 _NOTED_AGAIN_SECONDS = 60.0
@@ -152,10 +153,14 @@ class AdmitCallers:
             await self.app(scope, receive, send)
             return
         gatekeeper: Gatekeeper = scope["app"].state.services.gatekeeper
-        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        headers = Headers(scope=scope)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
         is_bearer = scheme.lower() == "bearer"
         try:
             caller, allowance = await gatekeeper.admit(token.strip() if is_bearer else None)
+            if caller.key_id is None:  # with keys, what no page knows is the key
+                on_loopback = scope["app"].state.settings.is_loopback
+                refuse_other_sites(scope["method"], headers, on_loopback=on_loopback)
         except ProblemError as error:
             await problem_response(error)(scope, receive, send)
             return

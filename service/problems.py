@@ -29,7 +29,8 @@ _CODE_OF_STATUS = {
     416: "range_not_satisfiable",
 }
 _OF_CALLERS = (
-    "no_api_key", "wrong_api_key", "revoked_api_key", "too_many_requests", "keys_unreadable",
+    "no_api_key", "wrong_api_key", "revoked_api_key", "wrong_host", "other_site",
+    "too_many_requests", "keys_unreadable",
 )  # fmt: skip
 _LOG = structlog.get_logger(__name__)
 

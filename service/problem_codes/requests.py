@@ -30,6 +30,19 @@ REQUEST_KINDS = {
         hint="Ask the operator for a new one.",
         example="The API key was revoked.",
     ),
+    "wrong_host": ProblemKind(
+        status=403,
+        title="This service answers to its own machine's name only",
+        hint="Ask http://localhost at its port. Behind a proxy, or for others to use it, make an "
+        "API key (`onepair keys create`).",
+        example="The request's Host header is not this machine.",
+    ),
+    "other_site": ProblemKind(
+        status=403,
+        title="Pages of other sites may change nothing here",
+        hint="Send the request from a program, or make an API key (`onepair keys create`).",
+        example="A page of another site has sent this.",
+    ),
     "unknown_job": ProblemKind(
         status=404,
         title="There is no such job",

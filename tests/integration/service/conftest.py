@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from fastapi.testclient import TestClient
 
 from jobs.objects import FolderStore
 from jobs.settings import Settings
 from jobs.state import TaskStore
 from service.app import create_app
+from tests.integration.service.client import TestClient
 from tests.integration.service.small_worker import SmallWorker
 
 

@@ -6,8 +6,9 @@ import io
 from typing import Any
 
 import numpy as np
-from fastapi.testclient import TestClient
 from PIL import Image, ImageDraw
+
+from tests.integration.service.client import TestClient
 
 
 def png(image: Image.Image, **options: Any) -> bytes:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import redis
-from fastapi.testclient import TestClient
 
 from jobs.api_keys import ApiKeyFile
 from jobs.objects import FolderStore
@@ -18,6 +17,7 @@ from jobs.settings import Settings
 from jobs.state import TaskStore
 from jobs.state.key_use import last_uses
 from service.app import create_app
+from tests.integration.service.client import TestClient
 from tests.integration.service.live import LiveGateway
 from tests.integration.service.pairs import pair_files
 from tests.integration.service.refusals import assert_refused
@@ -226,6 +226,23 @@ def test_unfinished_jobs_are_counted_by_key(
         refused = gateway.post("/jobs", files=pair_files(), headers=one)
         assert_refused(refused, 429, "too_many_jobs")
         _submit(gateway, two)
+
+
+def test_ended_jobs_are_counted_until_they_are_deleted(
+    settings: Settings, make_key: Callable[[str], Headers]
+) -> None:
+    """Each is a few kilobytes of Valkey's memory, which belongs to all keys."""
+    narrow = settings.model_copy(update={"max_kept_jobs_per_key": 2})
+    with TestClient(create_app(narrow)) as gateway:
+        one, two = make_key("one"), make_key("two")
+        jobs = [_submit(gateway, one)["id"] for _ in range(2)]
+        for job_id in jobs:
+            assert gateway.post(f"/jobs/{job_id}/cancel", headers=one).status_code == 202
+        refused = gateway.post("/jobs", files=pair_files(), headers=one)
+        assert_refused(refused, 429, "storage_used_up")
+        _submit(gateway, two)
+        assert gateway.delete(f"/jobs/{jobs[0]}", headers=one).status_code == 204
+        _submit(gateway, one)
 
 
 def test_what_a_key_has_stored_is_bounded(

@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import structlog
-from fastapi.testclient import TestClient
 
 from jobs.keys import input_key, new_job_id
 from jobs.objects import FolderStore
@@ -19,6 +18,7 @@ from jobs.settings import Settings
 from jobs.state import TaskStore, connect
 from jobs.valkey import EmbeddedValkey
 from service.app import create_app
+from tests.integration.service.client import TestClient
 from tests.integration.service.small_worker import SmallWorker
 
 

@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from fastapi.testclient import TestClient
 
 from jobs.record import Phase
 from jobs.settings import Settings
 from jobs.state import TaskStore
 from service.app import create_app
+from tests.integration.service.client import TestClient
 from tests.integration.service.pairs import pair_files
 from tests.integration.service.refusals import assert_refused
 from tests.integration.service.small_worker import SmallWorker

@@ -11,14 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
 from service.decoder import DecoderOptions
 from tests.fuzz.decode_many import SLOW_SECONDS, make_input
 from tests.fuzz.mutations import seed_files
+from tests.integration.service.client import TestClient
 from tests.integration.service.refusals import assert_refused
 
 ROOT = Path(__file__).parents[3]
+MOST_BYTES = 300_000_000
+"""Resident; the kernel's limit on the process is on addresses, and larger."""
 SECONDS_AN_INPUT = 0.1
 """On a busy machine; it takes milliseconds."""
 
@@ -42,7 +44,7 @@ def _decode_many(tmp_path: Path, seed: int, count: int) -> Counter[str]:
     *faults, summary = map(json.loads, done.stdout.splitlines())
     assert faults == []
     assert summary["slowest_seconds"] < SLOW_SECONDS
-    assert summary["peak_bytes"] < DecoderOptions().limits().memory_bytes
+    assert summary["peak_bytes"] < MOST_BYTES < DecoderOptions().limits().memory_bytes
     return Counter(summary["outcomes"])
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from jobs.objects import FolderStore
+from tests.integration.service.client import TestClient
 from tests.integration.service.pairs import pair_files
 from tests.integration.service.refusals import assert_refused
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.record import JobFailure, Kind, Phase, SampleSetRequest
@@ -16,6 +15,7 @@ from jobs.state import Outcome, TaskStore
 from jobs.valkey import EmbeddedValkey
 from service.app import create_app
 from tests.builders import FAILURE, new_job
+from tests.integration.service.client import TestClient
 from tests.integration.service.small_worker import SmallWorker
 from tests.machine import trained_job
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.integration.service.client import TestClient
 from worker.metrics import WorkerMetrics
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -21,6 +21,7 @@ ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 SCALED_OBJECTS = DEPLOY / "kubernetes" / "components" / "keda" / "scaled-objects.yaml"
 DASHBOARD = DEPLOY / "grafana" / "onepair.json"
 _METRIC = re.compile(r"\bonepair_[a-z_]+")
+_OF_PROMETHEUS = {"instance", "job", "le"}
 _ASIDE = ("_sum", "_created")
 _SUFFIXES = {
     "counter": ("_total",),
@@ -30,11 +31,11 @@ _SUFFIXES = {
 
 
 @pytest.fixture
-def told(gateway: TestClient) -> set[str]:
-    """Names that a gateway and a worker answer with, each with its labels."""
+def told(gateway: TestClient) -> dict[str, set[str]]:
+    """Names that a gateway and a worker answer with, each with the labels it has so far."""
     texts = (gateway.get("/metrics").text, generate_latest(WorkerMetrics().registry).decode())
     return {
-        family.name + suffix
+        family.name + suffix: {label for sample in family.samples for label in sample.labels}
         for text in texts
         for family in text_string_to_metric_families(text)
         for suffix in _SUFFIXES.get(family.type, ())
@@ -46,21 +47,39 @@ def queries_of_the_dashboard() -> Iterator[str]:
         yield from (target["expr"] for target in panel["targets"])
 
 
-def test_every_query_of_the_dashboard_has_its_metrics(told: set[str]) -> None:
+def test_every_query_of_the_dashboard_has_its_metrics(told: dict[str, set[str]]) -> None:
     queries = list(queries_of_the_dashboard())
     assert len(queries) > 15
     asked = {name for query in queries for name in _METRIC.findall(query)}
-    assert asked <= told
+    assert asked <= set(told)
 
 
-def test_every_alert_has_its_metrics(told: set[str]) -> None:
+def test_every_alert_has_its_metrics(told: dict[str, set[str]]) -> None:
     expressions = re.findall(r"expr: (.*)", ALERTS.read_text())
     assert len(expressions) == ALERTS.read_text().count("- alert:")
     asked = {name for expression in expressions for name in _METRIC.findall(expression)}
-    assert asked <= told
+    assert asked <= set(told)
 
 
-def test_what_is_told_is_looked_at(told: set[str]) -> None:
+def test_labels_that_are_asked_for_exist(told: dict[str, set[str]]) -> None:
+    queries = [*queries_of_the_dashboard(), *re.findall(r"expr: (.*)", ALERTS.read_text())]
+    checked = 0
+    for query in queries:
+        for name, chosen in re.findall(r"\b(onepair_[a-z_]+)\{([^}]*)\}", query):
+            labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", chosen)) - _OF_PROMETHEUS
+            if told[name]:  # what has not happened yet has no labels to look at
+                assert labels <= told[name], query
+                checked += len(labels)
+        names = _METRIC.findall(query)
+        if len(set(names)) == 1 and told[names[0]]:
+            by = re.findall(r"by \(([^)]*)\)", query)
+            grouped = {label for group in by for label in re.split(r",\s*", group) if label}
+            assert grouped - _OF_PROMETHEUS <= told[names[0]], query
+            checked += len(grouped)
+    assert checked > 15
+
+
+def test_what_is_told_is_looked_at(told: dict[str, set[str]]) -> None:
     """Nothing is measured that no alert, no panel and no autoscaler looks at."""
     shown = ALERTS.read_text() + DASHBOARD.read_text() + SCALED_OBJECTS.read_text()
     ours = {name for name in told if name.startswith("onepair_") and not name.endswith(_ASIDE)}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import resource
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image
 
 from jobs.objects import open_store
@@ -20,6 +22,7 @@ from jobs.state import TaskStore, connect
 from jobs.valkey import EmbeddedValkey
 from service.app import create_app
 from tests.faulty_s3 import FaultyS3
+from tests.integration.service.client import TestClient
 from tests.integration.service.live import LiveGateway
 from tests.integration.service.pairs import index_mask, pair_files, photograph, png
 from tests.integration.service.refusals import assert_refused
@@ -212,3 +215,40 @@ def test_what_nobody_expected_has_its_requests_name_too(
         answer = gateway.get(f"/jobs/{'0' * 32}", headers={"X-Request-ID": "mine-7"})
     assert_refused(answer, 500, "internal_error")
     assert answer.headers["x-request-id"] == "mine-7"
+
+
+@pytest.fixture
+def hanging() -> Iterator[dict[str, str]]:
+    """An object store that takes connections and never says a word."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(200)
+        yield {
+            "ONEPAIR_STORE": "s3",
+            "ONEPAIR_S3_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "ONEPAIR_S3_ACCESS_KEY": "key",
+            "ONEPAIR_S3_SECRET_KEY": "secret",
+        }
+
+
+def test_a_store_that_hangs_keeps_nobody_waiting_who_does_not_need_it(
+    hanging: dict[str, str], settings: Settings, tmp_path: Path
+) -> None:
+    """More ask for it at once than the gateway has threads; the list of jobs is still there."""
+    with (
+        LiveGateway(settings, tmp_path / "log", hanging) as gateway,
+        ThreadPoolExecutor(60) as pool,
+    ):
+        waiting = [pool.submit(gateway.http.get, "/readyz") for _ in range(60)]
+        began = time.monotonic()
+        assert gateway.http.get("/jobs").status_code == 200
+        assert time.monotonic() - began < 10
+        assert {one.result().status_code for one in waiting} <= {200, 503}
+        while (unready := gateway.http.get("/readyz")).status_code == 200:
+            assert time.monotonic() - began < 60
+            time.sleep(0.5)
+        assert assert_refused(unready, 503, "store_away")["store"] == "away"
+        # known by now: refused without another wait
+        began = time.monotonic()
+        assert_refused(gateway.http.post("/jobs", files=pair_files()), 503, "store_away")
+        assert time.monotonic() - began < 10

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fastapi.testclient import TestClient
 
 from osmis_core.data.presets import PRESETS
+from tests.integration.service.client import TestClient
 from tests.integration.service.pairs import index_mask, pair_files, photograph, png
 
 

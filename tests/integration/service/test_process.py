@@ -91,7 +91,7 @@ from jobs.settings import load_settings
 from service.app import create_app
 from pathlib import Path
 folder = Path(sys.argv[1])
-with TestClient(create_app(load_settings())) as gateway:
+with TestClient(create_app(load_settings()), base_url="http://localhost") as gateway:
     files = {n: (n + ".png", (folder / (n + ".png")).read_bytes()) for n in ("image", "mask")}
     response = gateway.post("/jobs", files=files, data={"dry_run": "true"})
     assert response.status_code == 200, response.text

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 
 import pytest
-from fastapi.testclient import TestClient
 
 from jobs.record import Phase
 from jobs.settings import Settings
 from service.app import create_app
+from tests.integration.service.client import TestClient
 from tests.integration.service.refusals import assert_refused
 from tests.integration.service.small_worker import SmallWorker
 

@@ -27,7 +27,7 @@ SHORT = {
     "ONEPAIR_UPLOAD_SECONDS": str(UPLOAD_SECONDS),
 }
 START_OF_UPLOAD = (
-    b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     b"Content-Length: 100000\r\n\r\n"
     b'--b\r\nContent-Disposition: form-data; name="image"; filename="image.png"\r\n\r\n'
 )
@@ -79,7 +79,8 @@ def test_a_thousand_idle_connections_keep_nobody_out_and_are_closed(
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"GET /jobs HTTP/1.1\r\n", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /jo"]
+    "sent",
+    [b"", b"GET /jobs HTTP/1.1\r\n", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /jo"],
 )
 def test_a_request_that_does_not_get_to_its_end_is_not_waited_for(
     impatient: LiveGateway, sent: bytes
@@ -149,7 +150,10 @@ def test_who_only_listens_is_not_cut_off(impatient: LiveGateway) -> None:
 def test_three_hundred_event_streams_keep_nobody_out(impatient: LiveGateway) -> None:
     """Each waits on a connection of its own to Valkey."""
     job_id = impatient.http.post("/jobs", files=pair_files()).json()["id"]
-    asked = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    asked = (
+        f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n"
+        "Accept: text/event-stream\r\n\r\n"
+    )
     with ExitStack() as stack:
         streams = [stack.enter_context(connected(impatient)) for _ in range(300)]
         for stream in streams:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image
 
 from jobs.objects import FolderStore
 from jobs.queue import Queue
 from jobs.record import Kind
 from jobs.state import TaskStore
+from tests.integration.service.client import TestClient
 from tests.integration.service.pairs import index_mask, pair_files, photograph, png, submit
 
 

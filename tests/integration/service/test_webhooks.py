@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from fastapi.testclient import TestClient
 from pydantic import SecretStr, ValidationError
 
 from jobs.api_keys import ApiKeyFile
@@ -28,6 +27,7 @@ from service.app import create_app
 from service.webhook_target import TargetRefusedError, find_target, is_public
 from service.webhooks import ATTEMPTS, Webhooks, secret_of
 from tests.builders import new_job
+from tests.integration.service.client import TestClient
 from tests.integration.service.pairs import pair_files
 from tests.integration.service.refusals import assert_refused
 from tests.integration.service.small_worker import SmallWorker

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image, ImageFilter
 
 from jobs.settings import Settings
 from service.app import create_app
+from tests.integration.service.client import TestClient
 from tests.integration.service.pairs import index_mask, pair_files, photograph, png
 from tests.integration.service.refusals import assert_refused
 
@@ -176,6 +176,11 @@ WRONG_FIELDS: dict[str, tuple[dict[str, str], str]] = {
     "half a character": ({"metadata": '{"a": "\\ud800"}'}, "metadata"),
     "not a number": ({"metadata": '{"a": NaN}'}, "metadata"),
     "metadata 300 deep": ({"metadata": '{"a":' * 300 + "1" + "}" * 300}, "metadata"),
+    "arrays 600 deep": ({"metadata": '{"a":' + "[" * 600 + "]" * 600 + "}"}, "metadata"),
+    "classes 600 deep": ({"classes": "[" * 600 + "]" * 600}, "classes"),
+    "a control character in a name": ({"classes": '["background", "co\\nin"]'}, "classes"),
+    "a name too long": ({"classes": '["background", "' + "c" * 65 + '"]'}, "classes"),
+    "an empty name": ({"classes": '["background", ""]'}, "classes"),
     "half a character in a name": ({"classes": '["background", "\\udc00"]'}, "classes"),
     "ignore_index": ({"ignore_index": "256"}, "ignore_index"),
     "webhook": ({"webhook_url": "https://example.org/hook"}, "webhook_url"),
@@ -248,6 +253,16 @@ def test_bodies_that_are_no_form_are_malformed(
 def test_more_than_two_files_are_malformed(gateway: TestClient) -> None:
     response = gateway.post("/jobs", files={**pair_files(), "third": ("a.png", b"x")})
     assert_refused(response, 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "fields", [{f"field{i}": "x" for i in range(80)}, {"metadata": "x" * 100_000}]
+)
+def test_too_many_fields_and_too_large_ones_are_malformed(
+    fields: dict[str, str], gateway: TestClient, stored: Stored
+) -> None:
+    assert_refused(gateway.post("/jobs", files=pair_files(), data=fields), 400, "malformed")
+    assert stored() == []
 
 
 @pytest.mark.parametrize("chunked", [False, True])
