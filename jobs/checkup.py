@@ -118,7 +118,9 @@ def look_at_objects(objects: ObjectStore) -> Iterator[Finding]:
     key, data = f"{prefix}probe", b"onepair doctor"
     step = "write"
     try:
-        objects.put_bytes(key, data)
+        began = time.time()
+        stored = objects.put_bytes(key, data)
+        clock_ahead = stored.modified_at.timestamp() - (began + time.time()) / 2
         step = "read"
         is_same = objects.get_bytes(key) == data
         step = "list"
@@ -139,6 +141,7 @@ def look_at_objects(objects: ObjectStore) -> Iterator[Finding]:
         yield Finding("object store", Verdict.BAD, f"wrong: {', '.join(failed)}", hint)
     else:
         yield Finding("object store", Verdict.OK, "writes, reads, lists, creates once, deletes")
+    yield _clock("object store's clock", clock_ahead)
 
 
 def look_at_tasks(store: TaskStore) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from jobs.errors import StoreAway
 from jobs.keeping import keep_end
 from jobs.keys import JOBS_PREFIX, is_job_id, record_key, task_prefix
@@ -14,6 +16,8 @@ from jobs.queue import Queue
 from jobs.record import Kind, TaskRef
 from jobs.state.answers import ReapReport
 from jobs.state.store import TaskStore
+
+_LOG = structlog.get_logger(__name__)
 
 
 def _never() -> bool:
@@ -35,6 +39,7 @@ def run_round(store: TaskStore, objects: ObjectStore, queue: Queue) -> ReapRepor
         keep_end(store, objects, ref)
     for ref in report.expired:
         objects.delete_prefix(task_prefix(ref))
+        _LOG.info("job_expired", job=ref.job_id)
     for ref in report.sweep:
         objects.delete_prefix(task_prefix(ref))
         store.swept(ref)
@@ -78,7 +83,8 @@ def sweep_orphans(
     """Delete prefixes that belong to no record and are older than ``orphan_seconds``.
 
     These are inputs whose CREATE never came, and jobs lost with Valkey before they ended. Jobs
-    lost after their end have a final record among their objects; they wait for ``rebuild``.
+    lost after their end have a final record among their objects; they wait for ``rebuild``. With
+    them goes what interrupted writes have left.
 
     Returns:
         How many prefixes were deleted.
@@ -90,6 +96,7 @@ def sweep_orphans(
         if _is_orphan(store, objects, TaskRef(job_id)):
             objects.delete_prefix(task_prefix(TaskRef(job_id)))
             count += 1
+    objects.sweep_unfinished(older_than_seconds=store.settings.orphan_seconds)
     return count
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import structlog
@@ -47,14 +47,17 @@ async def _reap(services: Services) -> None:
     while True:
         await asyncio.sleep(services.settings.reap_seconds)
         try:
-            await _in_thread(lambda: run_round(services.tasks, services.objects, services.queue))
+            await _in_thread(lambda: run_round(services.tasks, services.store, services.queue))
         except (JobsError, OSError) as error:
             _LOG.warning("housekeeping_failed", error=repr(error))
+        except Exception:  # noqa: BLE001 (one round must not end all later ones)
+            _LOG.exception("housekeeping_broke")
 
 
 async def _look(services: Services) -> None:
     while True:
-        await _in_thread(services.objects_watch.look)
+        with suppress(JobsError):  # it is the watch that remembers
+            await _in_thread(services.objects_watch.look)
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -64,10 +67,12 @@ async def _sweep(services: Services, stopping: threading.Event) -> None:
     while True:
         try:
             count = await _in_thread(
-                lambda: sweep_orphans_if_due(services.tasks, services.objects, stopping.is_set)
+                lambda: sweep_orphans_if_due(services.tasks, services.store, stopping.is_set)
             )
         except (JobsError, OSError) as error:
             _LOG.warning("sweep_failed", error=repr(error))
+        except Exception:  # noqa: BLE001 (the same)
+            _LOG.exception("sweep_broke")
         else:
             if count:
                 _LOG.info("orphans_swept", prefixes=count)

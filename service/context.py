@@ -13,8 +13,9 @@ import redis.asyncio
 from fastapi import Depends, Request
 from fastapi import Path as PathParameter
 
+from jobs.errors import StoreAway
 from jobs.keys import is_job_id, is_set_id
-from jobs.objects import ObjectStore, open_store
+from jobs.objects import JUST_A_LOOK, SOMEBODY_WAITS, ObjectStore, open_store
 from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.state import AsyncTaskReader, TaskStore, connect, connect_async
@@ -36,7 +37,7 @@ class Services:
         tasks: the state machine; its calls block, so they run in threads.
         reader: the same state for those who wait: long polls and event streams.
         rendered: jobs as pollers see them.
-        objects: inputs, archives, pictures; blocking too.
+        store: inputs, archives, pictures; blocking too. Routes take ``objects``.
         objects_watch: whether they can be had, without waiting.
         queue: the doorbell.
         decoder: reads uploads in helper processes.
@@ -47,11 +48,25 @@ class Services:
     tasks: TaskStore
     reader: AsyncTaskReader
     rendered: RenderedJobs
-    objects: ObjectStore
+    store: ObjectStore
     objects_watch: ObjectsWatch
     queue: Queue
     decoder: Decoder
     gatekeeper: Gatekeeper
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The object store, unless it is known to leave its callers waiting.
+
+        Requests have so many threads, and one that waits for a silent store is missing to those
+        who don't need it.
+
+        Raises:
+            StoreAway: at once.
+        """
+        if self.objects_watch.is_silent:
+            raise StoreAway("the object store does not answer")
+        return self.store
 
     @property
     def has_gpu(self) -> bool:
@@ -86,14 +101,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     waiting = connect_async(url, waiting=settings.max_connections)
     queue = Queue(settings, url)
     reader = AsyncTaskReader(async_client, settings, waiting=waiting)
-    objects = open_store(settings)
     services = Services(
         settings=settings,
         tasks=TaskStore(client, settings),
         reader=reader,
         rendered=RenderedJobs(reader),
-        objects=objects,
-        objects_watch=ObjectsWatch(objects),
+        store=open_store(settings, patience=SOMEBODY_WAITS),
+        objects_watch=ObjectsWatch(open_store(settings, patience=JUST_A_LOOK)),
         queue=queue,
         decoder=Decoder(
             DecoderOptions(

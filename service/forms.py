@@ -49,7 +49,7 @@ def _json(text: str) -> Any:
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError("not valid JSON") from error
-    if _depth(value) > MAX_JSON_DEPTH:
+    if _is_deeper(value, MAX_JSON_DEPTH):
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
     return value
 
@@ -58,11 +58,12 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _depth(value: Any) -> int:
-    parts = value.values() if isinstance(value, dict) else value
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether arrays and objects lie in each other more than ``levels`` deep."""
     if not isinstance(value, dict | list):
-        return 0
-    return 1 + max(map(_depth, parts), default=0)
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 
 ClassName = Annotated[

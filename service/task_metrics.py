@@ -12,7 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from jobs.errors import JobsError
+from jobs.record import Kind
 from jobs.state import Census
+from jobs.state.census import Happening
 from jobs.state.reader import TaskReader
 from service.objects_watch import ObjectsWatch
 
@@ -26,6 +28,14 @@ _HAPPENINGS = {
         "Tasks that have ended, by status and the failure's code.",
         ("status", "code"),
     ),
+}
+# Told from the start, so that the first of them is an increase too.
+_EXPECTED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "created": ((),),
+    "claimed": ((),),
+    "lost": (("lease_over",), ("released",)),
+    "struck": (("worker_crashed",), ("worker_hung",), ("worker_fault",), ("disk_full",)),
+    "ended": (("succeeded", ""), ("cancelled", "")),
 }
 
 
@@ -98,9 +108,16 @@ def _now(census: Census) -> Iterator[Metric]:
 
 
 def _ever(census: Census) -> Iterator[Metric]:
+    happened = {
+        Happening(kind, what, how): 0
+        for kind in Kind
+        for what, hows in _EXPECTED.items()
+        for how in hows
+    }
+    happened |= census.happened
     for what, (name, documentation, labels) in _HAPPENINGS.items():
         family = CounterMetricFamily(name, documentation, labels=["kind", *labels])
-        for happening, count in census.happened.items():
+        for happening, count in happened.items():
             if happening.what == what:
                 family.add_metric([happening.kind, *happening.how], count)
         yield family

@@ -11,11 +11,13 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 MAX_URL_LENGTH = 2_000
 _RESOLVE_SECONDS = 5.0
+_RESOLVERS = ThreadPoolExecutor(4, thread_name_prefix="resolve")
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 IsPublic = Callable[[str], bool]
 
@@ -117,6 +119,9 @@ async def find_target(
 
 
 async def _resolve(host: str, port: int) -> list[str]:
+    """In threads of its own: names that take long to resolve keep nothing else waiting."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await loop.run_in_executor(
+        _RESOLVERS, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    )
     return [str(address[0]) for *_, address in found]

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -24,12 +25,15 @@ class FaultyS3:
         behind: base URL of the real server.
         share: of requests that a fault is drawn for.
         seed: of the lot.
+        faults: of which one is drawn.
     """
 
-    def __init__(self, behind: str, *, share: float, seed: int = 0) -> None:
+    def __init__(
+        self, behind: str, *, share: float, seed: int = 0, faults: Sequence[str] = FAULTS
+    ) -> None:
         self.done: Counter[str] = Counter()
         self._behind = urlsplit(behind)
-        self._share, self._random = share, random.Random(seed)
+        self._share, self._random, self._faults = share, random.Random(seed), faults
         self._lock = threading.Lock()
         proxy = self
 
@@ -68,7 +72,7 @@ class FaultyS3:
         with self._lock:
             fault = "none"
             if self._random.random() < self._share:
-                fault = self._random.choice(FAULTS)
+                fault = self._random.choice(self._faults)
             self.done[fault] += 1
             return fault
 

@@ -22,6 +22,24 @@ class ObjectInfo:
     modified_at: datetime
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long one call waits for a store that does not answer.
+
+    Attributes:
+        read_seconds: for the next bytes of an answer.
+        attempts: in all, where one has failed.
+    """
+
+    read_seconds: float
+    attempts: int
+
+
+WITH_TIME = Patience(30, 5)
+SOMEBODY_WAITS = Patience(10, 2)
+JUST_A_LOOK = Patience(4, 2)
+
+
 class ObjectStore(Protocol):
     """Objects by key. Writes are atomic and durable when they return.
 
@@ -81,6 +99,10 @@ class ObjectStore(Protocol):
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove all objects under a prefix; how many there were."""
+        ...
+
+    def sweep_unfinished(self, *, older_than_seconds: float) -> int:
+        """Remove what writes have left that were cut off so long ago; how many there were."""
         ...
 
     def presign(self, key: str, *, expires_seconds: int, filename: str) -> str | None:

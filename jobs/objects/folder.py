@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -117,6 +118,17 @@ class FolderStore:
             with suppress(*_NOTHING_THERE):
                 shutil.rmtree(folder)
         self._prune(folder.parent)
+        return count
+
+    def sweep_unfinished(self, *, older_than_seconds: float) -> int:
+        """See ``ObjectStore``: temporary files whose process was killed."""
+        count = 0
+        with _disk_errors():
+            for path in self._unfinished.glob("*"):
+                with suppress(FileNotFoundError):  # its writer has ended after all
+                    if path.stat().st_mtime < time.time() - older_than_seconds:
+                        path.unlink()
+                        count += 1
         return count
 
     def presign(self, key: str, *, expires_seconds: int, filename: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from jobs.errors import ObjectMissing, StoreAway
-from jobs.keys import check_object_key, check_object_prefix
-from jobs.objects.base import CHUNK_BYTES, OCTETS, ObjectInfo
+from jobs.keys import JOBS_PREFIX, check_object_key, check_object_prefix
+from jobs.objects.base import CHUNK_BYTES, OCTETS, WITH_TIME, ObjectInfo, Patience
 from jobs.objects.s3_errors import MISSING, NO_BUCKET, error_code, s3_errors
 from jobs.settings import Settings
 
@@ -26,14 +27,14 @@ PAGE_SIZE = 1_000  # the most that S3 lists or deletes at once
 Reply = TypeVar("Reply")
 
 
-def client_config() -> Config:
+def client_config(patience: Patience) -> Config:
     """Settings for S3-compatible servers: checksums only where an operation demands them."""
     return Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},
         connect_timeout=3,
-        read_timeout=30,
-        retries={"mode": "standard", "max_attempts": 5},
+        read_timeout=patience.read_seconds,
+        retries={"mode": "standard", "max_attempts": patience.attempts},
         max_pool_connections=16,
         tcp_keepalive=True,
         request_checksum_calculation="when_required",
@@ -62,20 +63,21 @@ class S3Store:
         self._page_size = page_size
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, page_size: int = PAGE_SIZE) -> S3Store:
+    def from_settings(
+        cls, settings: Settings, *, patience: Patience = WITH_TIME, page_size: int = PAGE_SIZE
+    ) -> S3Store:
         """The bucket that the settings name; nothing is sent yet."""
+        config = client_config(patience)
         access, secret = settings.s3_access_key, settings.s3_secret_key
         session = boto3.session.Session(
             aws_access_key_id=access.get_secret_value() if access else None,
             aws_secret_access_key=secret.get_secret_value() if secret else None,
             region_name=settings.s3_region,
         )
-        client = session.client("s3", endpoint_url=settings.s3_endpoint_url, config=client_config())
+        client = session.client("s3", endpoint_url=settings.s3_endpoint_url, config=config)
         presigner = None
         if settings.delivery == "presign":
-            presigner = session.client(
-                "s3", endpoint_url=settings.s3_public_url, config=client_config()
-            )
+            presigner = session.client("s3", endpoint_url=settings.s3_public_url, config=config)
         return cls(client, settings.s3_bucket, presigner=presigner, page_size=page_size)
 
     def ensure_bucket(self) -> None:
@@ -204,6 +206,21 @@ class S3Store:
             if reply.get("Errors"):
                 raise StoreAway(f"{len(reply['Errors'])} objects under {prefix} were not deleted")
         return len(keys)
+
+    def sweep_unfinished(self, *, older_than_seconds: float) -> int:
+        """See ``ObjectStore``: uploads in parts that nobody completed."""
+        youngest = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
+        count = 0
+        with s3_errors(), _empty_without_bucket():
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=JOBS_PREFIX):
+                for upload in page.get("Uploads", []):
+                    if upload["Initiated"] < youngest:
+                        self._client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        count += 1
+        return count
 
     def presign(self, key: str, *, expires_seconds: int, filename: str) -> str | None:
         """See ``ObjectStore``; None unless delivery is ``presign``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from boto3.exceptions import S3UploadFailedError
+from boto3.exceptions import Boto3Error, S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from jobs.errors import ObjectMissing, StoreAway, StoreFull
@@ -38,5 +38,5 @@ def s3_errors(key: str | None = None) -> Iterator[None]:
         if any(word in str(error) for word in _FULL):
             raise StoreFull("the object store has no room left") from error
         raise StoreAway("the upload to the object store failed") from error
-    except (BotoCoreError, HTTPClientError) as error:
+    except (BotoCoreError, HTTPClientError, Boto3Error) as error:
         raise StoreAway("the object store does not answer") from error

@@ -101,7 +101,7 @@ async def livez() -> Alive:
 def readyz(services: ServicesDep) -> Response:
     """Asks the queue (Valkey) and the object store."""
     failures: dict[str, JobsError] = {}
-    for name, ping in (("queue", services.tasks.ping), ("store", services.objects.ping)):
+    for name, ping in (("queue", services.tasks.ping), ("store", services.objects_watch.look)):
         try:
             ping()
         except JobsError as error:

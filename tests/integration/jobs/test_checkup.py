@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from jobs.checkup import (
     look_at_tasks,
     look_at_valkey,
 )
-from jobs.objects import FolderStore
+from jobs.objects import FolderStore, ObjectInfo
 from jobs.objects.s3 import S3Store
 from jobs.record import TaskRef
 from jobs.settings import Settings
@@ -94,8 +96,9 @@ def test_a_good_store_keeps_nothing_of_the_probe(
     kind: str, objects: FolderStore, seaweed: SeaweedFS
 ) -> None:
     store = objects if kind == "folder" else S3Store.from_settings(seaweed.settings())
-    (finding,) = look_at_objects(store)
-    assert finding.verdict is Verdict.OK, finding
+    found = named(look_at_objects(store))
+    assert set(found) == {"object store", "object store's clock"}
+    assert all(finding.verdict is Verdict.OK for finding in found.values()), found
     assert list(store.list("doctor/")) == []
 
 
@@ -111,9 +114,22 @@ def test_a_store_that_overwrites(objects: FolderStore, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         objects, "put_if_absent", lambda key, data: bool(objects.put_bytes(key, data))
     )
-    (finding,) = look_at_objects(objects)
+    finding = named(look_at_objects(objects))["object store"]
     assert finding.verdict is Verdict.BAD
     assert "create once" in finding.detail
+
+
+def test_a_stores_clock_that_is_off(objects: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = objects.put_bytes
+
+    def earlier(key: str, data: bytes) -> ObjectInfo:
+        info = put(key, data)
+        return replace(info, modified_at=info.modified_at - timedelta(minutes=20))
+
+    monkeypatch.setattr(objects, "put_bytes", earlier)
+    finding = named(look_at_objects(objects))["object store's clock"]
+    assert finding.verdict is Verdict.WARN
+    assert finding.detail == "1200.0 s behind ours"
 
 
 @pytest.fixture

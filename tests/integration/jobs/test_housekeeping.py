@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
+import structlog
 from pydantic import SecretStr
 
 from jobs.errors import StoreAway
@@ -147,13 +148,19 @@ def test_what_is_over_its_retention_goes(
 ) -> None:
     ended, unfinished = queued(store), queued(store)
     store.request_cancel(ended)
+    kinds = ("input/image.png", "a1/checkpoint-5.safetensors", f"samples/{'0' * 64}/a1/archive.zip")
     for ref in (ended, unfinished):
-        objects.put_bytes(input_key(ref.job_id, "image.png"), b"image")
+        for name in kinds:
+            objects.put_bytes(f"{task_prefix(ref)}{name}", b"data")
         client.zadd(f"{store.keys.tag}:expiry", {ref.job_id: 1})
-    assert run_round(store, objects, queue).expired == (ended,)
+    with structlog.testing.capture_logs() as logs:
+        assert run_round(store, objects, queue).expired == (ended,)
+    told = [entry["job"] for entry in logs if entry["event"] == "job_expired"]
+    assert told == [ended.job_id]
     assert store.is_deleted(ended)
     assert store.get(unfinished) is not None
-    assert [info.key.split("/")[1] for info in objects.list("jobs/")] == [unfinished.job_id]
+    left = [info.key.split("/")[1] for info in objects.list("jobs/")]
+    assert left == [unfinished.job_id] * len(kinds)
 
 
 def test_orphans_are_swept_when_they_are_old(store: TaskStore, objects: FolderStore) -> None:

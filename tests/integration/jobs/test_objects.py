@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +15,15 @@ import pytest
 
 from jobs.errors import InvalidKey, ObjectMissing, StoreAway, StoreFull
 from jobs.objects import FolderStore, ObjectStore, open_store
+from jobs.objects.s3 import S3Store
 from jobs.settings import Settings
 from tests.servers import SeaweedFS
 
 
 @pytest.fixture(scope="module")
-def s3_store(seaweed: SeaweedFS) -> ObjectStore:
+def s3_store(seaweed: SeaweedFS) -> S3Store:
     """One client for all tests: boto3 takes a while to make one."""
-    return open_store(seaweed.settings())
+    return S3Store.from_settings(seaweed.settings())
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -199,6 +201,29 @@ def test_a_failed_write_leaves_nothing(
     monkeypatch.undo()
     assert folder.get_bytes("jobs/a") == b"old"
     assert [path.name for path in folder.root.rglob("*") if path.is_file()] == ["a"]
+
+
+def test_what_interrupted_writes_have_left_is_swept_by_age(
+    folder: FolderStore, s3_store: S3Store, prefix: str
+) -> None:
+    folder.put_bytes(f"{prefix}whole", b"whole")
+    left = [folder.root / ".unfinished" / name for name in ("old", "young")]
+    for path in left:
+        path.write_bytes(b"half")
+    os.utime(left[0], (time.time() - 7_200,) * 2)
+    assert folder.sweep_unfinished(older_than_seconds=3_600) == 1
+    assert [path.exists() for path in left] == [False, True]
+
+    key = f"{prefix}archive.zip"
+    client, bucket = s3_store._client, s3_store._bucket
+    part = client.create_multipart_upload(Bucket=bucket, Key=key)
+    client.upload_part(
+        Bucket=bucket, Key=key, UploadId=part["UploadId"], PartNumber=1, Body=bytes(5 * 2**20)
+    )
+    assert s3_store.sweep_unfinished(older_than_seconds=3_600) == 0
+    assert s3_store.sweep_unfinished(older_than_seconds=-60) >= 1
+    assert not client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads")
+    assert folder.get_bytes(f"{prefix}whole") == b"whole"
 
 
 def test_an_unusable_folder_is_away(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 from jobs.errors import ObjectMissing, StoreAway
 from jobs.objects import ObjectStore, open_store
 from jobs.objects.s3 import S3Store
+from tests.faulty_s3 import FaultyS3
 from tests.servers import SeaweedFS
 
 KEY = "jobs/presigned/samples.zip"
@@ -73,6 +75,20 @@ def test_a_wrong_key_is_away(seaweed: SeaweedFS) -> None:
             store.ping()
         with pytest.raises(StoreAway):
             store.put_bytes("jobs/a", b"x")
+
+
+def test_an_object_that_never_comes_whole_is_a_store_that_is_away(
+    seaweed: SeaweedFS, tmp_path: Path
+) -> None:
+    """boto3 takes what is cut off up again, some times."""
+    open_store(seaweed.settings()).put_bytes("jobs/large", os.urandom(300_000))
+    with FaultyS3(seaweed.endpoint_url, share=1.0, faults=("cut",)) as faulty:
+        store = open_store(seaweed.settings(s3_endpoint_url=faulty.endpoint_url))
+        with pytest.raises(StoreAway):
+            store.get_file("jobs/large", tmp_path / "large")
+        with pytest.raises(StoreAway):
+            store.get_bytes("jobs/large")
+    assert list(tmp_path.iterdir()) == []
 
 
 FIRST_CALLS: dict[str, Callable[[ObjectStore, Path], object]] = {
