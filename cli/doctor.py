@@ -82,6 +82,8 @@ def _device(settings: Settings) -> Iterator[Finding]:
         return
     found = json.loads(asked.stdout)
     if found["gpus"]:
+        driver = f"CUDA {found['cuda']}; {found['driver'] or 'its driver is not seen here'}"
+        yield Finding("driver", Verdict.OK, driver)
         for gpu in found["gpus"]:
             yield Finding(
                 "device", Verdict.OK, f"{gpu['name']}, {gpu['memory_bytes'] / 1e9:.0f} GB"

@@ -17,7 +17,7 @@ import httpx2
 from rich.console import Console
 
 from cli.data_folder import claimed, write_address
-from cli.parts import Part, describe_exit
+from cli.parts import RESTART_WINDOW_SECONDS, Part, describe_exit
 from jobs.api_keys import is_open_to_others
 from jobs.settings import Settings
 from jobs.valkey import EmbeddedValkey
@@ -25,6 +25,8 @@ from jobs.valkey import EmbeddedValkey
 READY_SECONDS = 120.0
 STOP_SECONDS = 60.0
 WATCH_SECONDS = 0.25
+VALKEY_PAUSE_SECONDS = 10.0
+"""At most so long before a Valkey that died again and again is started once more."""
 
 
 class ServeError(Exception):
@@ -192,10 +194,20 @@ def _watch(
     console: Console,
 ) -> None:
     """Restarts what dies, until asked to stop."""
+    deaths = 0
+    started = time.monotonic()
     while not stop.wait(WATCH_SECONDS):
         if valkey is not None and not valkey.alive:
-            console.print("Valkey died; starting it again on the same data")
+            console.print(
+                f"Valkey died; starting it again on the same data (log: {valkey.log_path}; "
+                "with a full disk it ends at every write)",
+                highlight=False,
+                soft_wrap=True,
+            )
+            deaths = 0 if time.monotonic() - started > RESTART_WINDOW_SECONDS else deaths + 1
+            stop.wait(min(WATCH_SECONDS * 2**deaths, VALKEY_PAUSE_SECONDS))
             valkey.start()
+            started = time.monotonic()
         for part in parts:
             _revive(part, console)
 

@@ -29,6 +29,7 @@ from worker.child_process import ChildProcess, child_environment, oom_kills
 from worker.child_run import ChildRun
 from worker.courier import Courier
 from worker.endings import (
+    DISK_FULL,
     AttemptEndedError,
     CancelRequestedError,
     ChildCrashedError,
@@ -56,6 +57,9 @@ class Attempt(ABC):
         shop: what attempts share.
         claim: the right to work.
         stopping: set when the worker shuts down.
+
+    Attributes:
+        met_full_disk: it has failed for want of room on this worker's disk.
     """
 
     def __init__(self, shop: Workshop, claim: Claim, stopping: threading.Event) -> None:
@@ -79,6 +83,7 @@ class Attempt(ABC):
             engine=claim.job.engine,
         )
         self.is_smaller = any(warning.code == LESS_MEMORY for warning in claim.task.warnings)
+        self.met_full_disk = False
 
     @abstractmethod
     def work(self) -> Outcome:
@@ -283,6 +288,7 @@ class Attempt(ABC):
                 failed = Outcome(status=Status.FAILED, failure=failure)
                 return self._record(store.finish, self.claim, failed)
             case ChildCrashedError():
+                self.met_full_disk = end.failure.code == DISK_FULL.code
                 return self._record(store.strike, self.claim, self._with_log(end.failure))
         raise end
 

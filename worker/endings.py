@@ -51,7 +51,11 @@ class WorkFailedError(AttemptEndedError):
 
 
 class ChildCrashedError(AttemptEndedError):
-    """The child died, hung or met a full disk: STRIKE, and again from the last checkpoint."""
+    """The child died, hung or met a full disk: STRIKE, and again from the last checkpoint.
+
+    Attributes:
+        failure: what the job's record says if this was the last strike.
+    """
 
     label = "struck"
 

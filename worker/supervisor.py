@@ -20,6 +20,9 @@ from worker.workshop import Workshop
 log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 1.0
+FIRST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 300.0
+UNFIT_HINT = "It has failed by a fault of its own: look at its disk, and at the lines above."
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,17 @@ class Supervisor:
 
     That thread lives as long as the worker, for the kernel ties a child's life to it.
 
+    A worker that fails by a fault of its own (a full disk, an error in its own code) pauses before
+    it claims again, longer each time: its strikes are the task's, and without pauses one broken
+    worker would fail the whole line while others could do the work.
+
     Args:
         shop: what attempts share.
     """
 
     def __init__(self, shop: Workshop) -> None:
         self._shop = shop
+        self._faults = 0
         self._rings: queue.SimpleQueue[_Ring | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -87,7 +95,8 @@ class Supervisor:
         if claim is None:
             claim = self._claim(ref.kind, None)
         while claim is not None:
-            self._attempt(claim)
+            self._faults = 0 if self._attempt(claim) else self._faults + 1
+            self._pause()
             claim = None if self._stopping.is_set() else self._claim(ref.kind, None)
 
     def _claim(self, kind: Kind, ref: TaskRef | None) -> Claim | None:
@@ -107,14 +116,26 @@ class Supervisor:
             )
         return found.claim
 
-    def _attempt(self, claim: Claim) -> None:
+    def _attempt(self, claim: Claim) -> bool:
+        """Works on it; False: this worker was not fit to."""
         make = JobAttempt if claim.sample_set is None else SetAttempt
         try:
-            make(self._shop, claim, self._stopping).run()
+            attempt = make(self._shop, claim, self._stopping)
+            attempt.run()
         except Exception as error:
             log.exception("attempt_broke", task=str(claim.ref))
             self._shop.metrics.attempt_ended(claim.ref.kind, "broke")
             self._strike(claim, DISK_FULL if is_out_of_room(error) else WORKER_FAULT)
+            return False
+        else:
+            return not attempt.met_full_disk
+
+    def _pause(self) -> None:
+        if self._faults == 0:
+            return
+        seconds = min(FIRST_PAUSE_SECONDS * 2 ** (self._faults - 1), LONGEST_PAUSE_SECONDS)
+        log.error("worker_pauses", seconds=seconds, faults=self._faults, hint=UNFIT_HINT)
+        self._stopping.wait(seconds)
 
     def _strike(self, claim: Claim, failure: JobFailure) -> None:
         try:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from jobs.errors import StoreAway
 from jobs.keys import record_key
 from jobs.objects import FolderStore, ObjectInfo
@@ -17,6 +19,7 @@ from jobs.record import Job, SampleSet, SampleSetRequest, Status, TaskRef
 from jobs.settings import Settings
 from tests.faulty_s3 import FaultyS3
 from tests.servers import SeaweedFS
+from worker.child_process import child_environment
 
 Run = Callable[[str], Job]
 
@@ -130,6 +133,12 @@ def test_out_of_memory_twice_fails_with_a_hint(bench, run: Run) -> None:
     assert bench.log() == ["train from 0", "train from 0 smaller"]
 
 
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.supervisor.FIRST_PAUSE_SECONDS", 0.02)
+
+
+@pytest.mark.usefixtures("short_pauses")
 def test_a_disk_that_is_full_for_a_while_costs_a_retry(bench, run: Run) -> None:
     job = run(bench.post(trouble=bench.trouble("disk_full"), trouble_at=25, step_seconds=0.05))
 
@@ -137,6 +146,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_retry(bench, run: Run) -> None:
     assert bench.log()[1] == "train from 20"
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_disk_that_stays_full_fails_the_job_with_a_hint(bench, run: Run) -> None:
     job = run(bench.post(trouble=bench.trouble("disk_full"), trouble_at=5, once=False))
 
@@ -144,6 +154,7 @@ def test_a_disk_that_stays_full_fails_the_job_with_a_hint(bench, run: Run) -> No
     assert bench.log() == ["train from 0"] * 3
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_the_supervisors_own_disk_is_full(bench, run: Run, monkeypatch) -> None:
     """It can't even make the attempt's folder."""
 
@@ -155,6 +166,37 @@ def test_the_supervisors_own_disk_is_full(bench, run: Run, monkeypatch) -> None:
 
     assert job.failure.code == "disk_full"
     assert "ONEPAIR_DATA_DIR" in job.failure.hint
+
+
+def test_a_worker_with_a_full_disk_leaves_the_line_to_others(bench, wait_until, in_background):
+    """Without its pauses it would fail all jobs before another has done the first."""
+
+    class NoRoom(FolderStore):
+        def get_file(self, key: str, path: Path) -> ObjectInfo:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    broken, whole = bench.supervisor(NoRoom(bench.objects.root)), bench.supervisor()
+    jobs = [bench.post(n=None, steps=3) for _ in range(5)]
+    in_background(broken.run, TaskRef(jobs[0]))
+    wait_until(lambda: bench.job(jobs[0]).status is not Status.QUEUED)
+    deadline = time.monotonic() + 30
+    while not all(bench.job(job_id).status.terminal for job_id in jobs):
+        assert time.monotonic() < deadline
+        for job_id in jobs:
+            whole.run(TaskRef(job_id))
+    for supervisor in (broken, whole):
+        supervisor.stop()
+    assert [bench.job(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 5
+
+
+def test_a_child_is_given_no_secret(
+    bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("VALKEY_URL", "S3_SECRET_KEY", "WEBHOOK_SECRET", "NAMESPACE"):
+        monkeypatch.setenv(f"ONEPAIR_{name}", "told")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "told")
+    told = [name for name, value in child_environment(settings.data_dir).items() if value == "told"]
+    assert told == ["ONEPAIR_NAMESPACE"]
 
 
 def test_a_killed_child_costs_a_retry_not_the_job(bench, run: Run) -> None:

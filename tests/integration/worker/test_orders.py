@@ -11,7 +11,11 @@ import textwrap
 import time
 from pathlib import Path
 
-from jobs.record import Kind, Status, TaskRef
+import pytest
+
+from jobs.objects import FolderStore, ObjectInfo
+from jobs.objects.base import OCTETS
+from jobs.record import Kind, Phase, SampleSetRequest, Status, TaskRef
 
 SLOW = {"steps": 2_000, "step_seconds": 0.02, "spawn": True}
 
@@ -78,6 +82,63 @@ def test_shutdown_checkpoints_and_releases_and_another_worker_goes_on(
     assert bench.job(job_id).status is Status.SUCCEEDED
     assert bench.log()[1] == f"train from {reached}"
     other.stop()
+
+
+class SlowFolder(FolderStore):
+    """Takes its time for every file."""
+
+    def get_file(self, key: str, path: Path) -> ObjectInfo:
+        time.sleep(0.7)
+        return super().get_file(key, path)
+
+    def put_file(self, key: str, path: Path, *, content_type: str = OCTETS) -> ObjectInfo:
+        time.sleep(0.7)
+        return super().put_file(key, path, content_type=content_type)
+
+
+@pytest.mark.parametrize(
+    "phase", [phase for phase in Phase if phase is not Phase.TRAINING], ids=str
+)
+def test_shutdown_in_any_phase_releases_the_job_and_another_worker_ends_it(
+    phase: Phase, bench, in_background, wait_until
+) -> None:
+    slow = SlowFolder(bench.objects.root)
+    supervisor = bench.supervisor(slow)
+    job_id = bench.post(steps=20, phase_seconds=0.7)
+    in_background(supervisor.run, TaskRef(job_id))
+    wait_until(lambda: bench.job(job_id).phase is phase)
+
+    supervisor.stop()
+    supervisor.join(10)
+
+    assert not supervisor.is_alive
+    job = bench.job(job_id)
+    assert job.status is Status.QUEUED, job
+    assert (job.strikes, job.losses) == (0, 1)
+    other = bench.supervisor()
+    wait_until(lambda: other.run(TaskRef(job_id)) or bench.job(job_id).status.terminal)
+    assert bench.job(job_id).status is Status.SUCCEEDED
+    trained = [line for line in bench.log() if line.startswith("train")]
+    assert len(trained) == (1 if phase is not Phase.PREPARING else len(trained))
+    other.stop()
+
+
+def test_a_set_that_is_being_made_is_released_too(bench, in_background, wait_until) -> None:
+    job_id = bench.post(n=None, steps=5, phase_seconds=0.7)
+    first = bench.supervisor()
+    first.run(TaskRef(job_id))
+    made = bench.store.create_set(job_id, SampleSetRequest(n=4)).sample_set
+    in_background(first.run, made.ref)
+    wait_until(lambda: bench.store.get(made.ref).phase is Phase.REFINING)
+
+    first.stop()
+    first.join(10)
+
+    assert bench.store.get(made.ref).status is Status.QUEUED
+    second = bench.supervisor()
+    wait_until(lambda: second.run(made.ref) or bench.store.get(made.ref).status.terminal)
+    assert bench.store.get(made.ref).status is Status.SUCCEEDED
+    second.stop()
 
 
 def test_a_child_that_does_not_stop_is_killed_and_its_job_released_without_a_strike(
