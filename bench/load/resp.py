@@ -1,9 +1,13 @@
-"""A client of Valkey that costs little: commands are bytes, replies are parsed as far as needed."""
+"""A client of Valkey that costs less than redis-py's: no pool, no retry, no callbacks."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
+
+import hiredis
+
+_CHUNK_BYTES = 64 * 1024
 
 
 class ValkeyConnection:
@@ -11,46 +15,30 @@ class ValkeyConnection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._replies = hiredis.Reader(encoding="utf-8", replyError=RuntimeError)
 
     @classmethod
     async def open(cls, path: str) -> ValkeyConnection:
         """To the socket at ``path``."""
         return cls(*await asyncio.open_unix_connection(path))
 
-    async def ask(self, command: bytes) -> Any:
+    async def ask(self, *words: str) -> Any:
         """Sends a command; its reply as int, str, None or a list of them.
 
         Raises:
             RuntimeError: the server answered with an error.
+            ConnectionError: it has closed the connection.
         """
-        self._writer.write(command)
-        return await self._reply()
-
-    async def _reply(self) -> Any:
-        line = await self._reader.readuntil(b"\r\n")
-        kind, rest = line[:1], line[1:-2]
-        if kind == b"$":
-            length = int(rest)
-            if length < 0:
-                return None
-            return (await self._reader.readexactly(length + 2))[:-2].decode()
-        if kind == b"*":
-            return [await self._reply() for _ in range(int(rest))]
-        if kind == b":":
-            return int(rest)
-        if kind == b"-":
-            raise RuntimeError(rest.decode())
-        return rest.decode()
+        self._writer.write(hiredis.pack_command(words))
+        while (reply := self._replies.gets()) is False:
+            chunk = await self._reader.read(_CHUNK_BYTES)
+            if not chunk:
+                raise ConnectionError("Valkey has closed the connection")
+            self._replies.feed(chunk)
+        if isinstance(reply, RuntimeError):
+            raise reply
+        return reply
 
     def close(self) -> None:
         """Without waiting."""
         self._writer.close()
-
-
-def encode(*words: str) -> bytes:
-    """A command as the server reads it."""
-    parts = [f"*{len(words)}\r\n".encode()]
-    for word in words:
-        raw = word.encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return b"".join(parts)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.load.resp import ValkeyConnection, encode
+from bench.load.resp import ValkeyConnection
 from bench.load.servers import add_job
 from bench.measurement import report
 from jobs.lua import script
@@ -56,9 +56,9 @@ class Scripts:
         names = ("claim", "beat", "publish", "finish", "reap")
         self._sha = {name: str(store.client.script_load(script(name))) for name in names}
 
-    def command(self, name: str, *arguments: str) -> bytes:
-        """One call."""
-        return encode("EVALSHA", self._sha[name], "1", self._tag, self._limits, *arguments)
+    def command(self, name: str, *arguments: str) -> tuple[str, ...]:
+        """One call, in words."""
+        return ("EVALSHA", self._sha[name], "1", self._tag, self._limits, *arguments)
 
 
 class Worker:
@@ -115,7 +115,7 @@ class Worker:
 
     async def _call(self, connection: ValkeyConnection, name: str, *arguments: str) -> list[str]:
         self._done.calls += self._is_measured()
-        answer: list[str] = await connection.ask(self._scripts.command(name, *arguments))
+        answer: list[str] = await connection.ask(*self._scripts.command(name, *arguments))
         return answer
 
     def _is_measured(self) -> bool:
