@@ -47,7 +47,7 @@ def main() -> None:
     for pair in chosen.pair or filter(is_here, PAIRS):
         ours = make_run(pair, "ours", 0, (chosen.minutes,)).snapshots[-1]
         augmented = make_run(pair, "augmented", 0, ()).snapshots[-1]
-        if not (is_made(ours) and is_made(augmented)):
+        if not all(is_made(made) and set_of(made) for made in (ours, augmented)):
             print(f"{pair}: left out, python -m bench.quality has made no sets of it")
             continue
         origin = {
