@@ -244,7 +244,7 @@ def run_from_outside(stack: Stack, out: Path) -> None:
     """The command line of this machine against the stack: the archive comes from the store."""
     shutil.rmtree(out, ignore_errors=True)
     pair = [str(COINS / f"{name}.png") for name in ("image", "mask")]
-    options = ["--preset", "draft", "--minutes", "0.5", "--n", str(SAMPLES), "-o", str(out)]
+    options = ["--preset", "draft", "--iterations", "400", "--n", str(SAMPLES), "-o", str(out)]
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", "run", *pair, *options, "--url", stack.url],
         cwd=images.ROOT,
