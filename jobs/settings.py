@@ -87,7 +87,7 @@ class Settings(BaseSettings):
         default=10_000,
         ge=1,
         description="Jobs of an API key, ended ones included, until they expire or are deleted: "
-        "each takes some 9 KB of Valkey's memory. Then nothing new is taken.",
+        "each takes some 9 KB of Valkey's memory. Then no job is taken.",
     )
     max_bytes_per_key: int = Field(
         default=100 * 1024**3,
@@ -120,6 +120,11 @@ class Settings(BaseSettings):
     )
     allow_open: bool = Field(
         default=False, description="Listen beyond loopback without asking for keys."
+    )
+    allowed_hosts: str = Field(
+        default="host.docker.internal",
+        description="Names with a dot in them that the gateway answers to while it asks for no "
+        "keys, with commas between: any page's name could be made to resolve to this machine.",
     )
     requests_per_minute: int = Field(default=600, ge=1, description="Of one API key.")
     rate_store_url: SecretStr | None = Field(
@@ -211,7 +216,7 @@ def secret_variables() -> frozenset[str]:
     return frozenset(
         f"ONEPAIR_{name.upper()}"
         for name, field in Settings.model_fields.items()
-        if SecretStr in get_args(field.annotation)
+        if field.annotation is SecretStr or SecretStr in get_args(field.annotation)
     )
 
 

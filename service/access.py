@@ -63,6 +63,9 @@ class Gatekeeper:
     Args:
         settings: where the keys are, and how many requests they are good for.
         client: of Valkey, for when keys were last used.
+
+    Attributes:
+        allowed_hosts: names that the gateway answers to where no keys are asked for.
     """
 
     def __init__(self, settings: Settings, client: redis.asyncio.Redis) -> None:
@@ -74,6 +77,8 @@ class Gatekeeper:
         self._keys: tuple[ApiKey, ...] = ()
         self._noted: dict[str, float] = {}
         self._limit = RequestLimit(settings)
+        named = settings.allowed_hosts.lower().split(",")
+        self.allowed_hosts = frozenset(filter(None, map(str.strip, named)))
 
     @property
     def asks_for_keys(self) -> bool:
@@ -159,8 +164,7 @@ class AdmitCallers:
         try:
             caller, allowance = await gatekeeper.admit(token.strip() if is_bearer else None)
             if caller.key_id is None:  # with keys, what no page knows is the key
-                on_loopback = scope["app"].state.settings.is_loopback
-                refuse_other_sites(scope["method"], headers, on_loopback=on_loopback)
+                refuse_other_sites(scope["method"], headers, allowed_hosts=gatekeeper.allowed_hosts)
         except ProblemError as error:
             await problem_response(error)(scope, receive, send)
             return

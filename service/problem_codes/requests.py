@@ -32,10 +32,10 @@ REQUEST_KINDS = {
     ),
     "wrong_host": ProblemKind(
         status=403,
-        title="This service answers to its own machine's name only",
-        hint="Ask http://localhost at its port. Behind a proxy, or for others to use it, make an "
-        "API key (`onepair keys create`).",
-        example="The request's Host header is not this machine.",
+        title="This service does not answer to that name",
+        hint="Ask it by its address or as http://localhost, name the host in "
+        "ONEPAIR_ALLOWED_HOSTS, or make an API key (`onepair keys create`).",
+        example="The request's Host header is a name we don't know.",
     ),
     "other_site": ProblemKind(
         status=403,

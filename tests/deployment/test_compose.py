@@ -159,6 +159,12 @@ def test_presigned_urls_need_an_address_that_clients_reach(tmp_path: Path) -> No
     assert "ONEPAIR_S3_PUBLIC_URL" in refused.stderr
 
 
+def test_valkeys_container_has_room_for_a_copy(tmp_path: Path) -> None:
+    valkey = services(tmp_path, "cpu")["valkey"]
+    assert valkey["environment"]["VALKEY_MAXMEMORY"] == "1gb"
+    assert int(valkey["mem_limit"]) >= 2.5 * 2**30
+
+
 def test_a_published_object_store_is_on_a_network_of_its_own(tmp_path: Path) -> None:
     for name in ("docker-compose.yml", "docker", "deploy"):
         (tmp_path / name).symlink_to(ROOT / name)
