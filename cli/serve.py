@@ -205,7 +205,8 @@ def _watch(
                 soft_wrap=True,
             )
             deaths = 0 if time.monotonic() - started > RESTART_WINDOW_SECONDS else deaths + 1
-            stop.wait(min(WATCH_SECONDS * 2**deaths, VALKEY_PAUSE_SECONDS))
+            if stop.wait(min(WATCH_SECONDS * 2 ** min(deaths, 10), VALKEY_PAUSE_SECONDS)):
+                return
             valkey.start()
             started = time.monotonic()
         for part in parts:

@@ -96,7 +96,8 @@ def sweep_orphans(
         if _is_orphan(store, objects, TaskRef(job_id)):
             objects.delete_prefix(task_prefix(TaskRef(job_id)))
             count += 1
-    objects.sweep_unfinished(older_than_seconds=store.settings.orphan_seconds)
+    else:
+        objects.sweep_unfinished(older_than_seconds=store.settings.orphan_seconds)
     return count
 
 

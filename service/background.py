@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import structlog
@@ -56,8 +56,12 @@ async def _reap(services: Services) -> None:
 
 async def _look(services: Services) -> None:
     while True:
-        with suppress(JobsError):  # it is the watch that remembers
+        try:
             await _in_thread(services.objects_watch.look)
+        except JobsError as error:
+            _LOG.debug("objects_away", error=repr(error))  # it is the watch that remembers
+        except Exception:  # noqa: BLE001 (one look must not end all later ones)
+            _LOG.exception("look_broke")
         await asyncio.sleep(LOOK_SECONDS)
 
 

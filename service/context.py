@@ -58,15 +58,22 @@ class Services:
     def objects(self) -> ObjectStore:
         """The object store, unless it is known to leave its callers waiting.
 
-        Requests have so many threads, and one that waits for a silent store is missing to those
-        who don't need it.
+        Raises:
+            StoreAway: at once.
+        """
+        self.require_objects()
+        return self.store
+
+    def require_objects(self) -> None:
+        """Refuses what would wait for a silent object store.
+
+        Requests have so many threads, and one that waits is missing to those who don't need it.
 
         Raises:
             StoreAway: at once.
         """
         if self.objects_watch.is_silent:
             raise StoreAway("the object store does not answer")
-        return self.store
 
     @property
     def has_gpu(self) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-from jobs.errors import JobsError, StoreAway
+from jobs.errors import StoreAway
 from jobs.objects import ObjectStore
 
 LOOK_SECONDS = 15.0
 _PATIENCE_SECONDS = 3 * LOOK_SECONDS
-SILENT_SECONDS = 3.0
+SILENT_SECONDS = 6.0
+"""Longer than one try of a look: what is merely slow is not silent."""
 
 
 class ObjectsWatch:
@@ -53,7 +54,7 @@ class ObjectsWatch:
         self._asked = time.monotonic()
         try:
             self._objects.ping()
-        except JobsError:
+        except Exception:
             self._is_away = True
             self._was_silent = time.monotonic() - self._asked > SILENT_SECONDS
             raise

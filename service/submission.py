@@ -62,6 +62,7 @@ async def submit(
     trace_context = current_trace_context()
     # Before any work: a job that can't be recorded needs no decoding.
     await run_in_threadpool(services.tasks.ping)
+    services.require_objects()
     await _check_webhook(services, form)
     with TemporaryDirectory(prefix="onepair-") as name:
         folder = Path(name)
@@ -223,6 +224,7 @@ def _refusal(answer: Answer) -> ProblemError:
         Answer.CONFLICT: ProblemError("idempotency_conflict"),
         Answer.GONE: ProblemError("gone", "The job of this Idempotency-Key was deleted."),
         Answer.TOO_MANY: ProblemError("too_many_jobs"),
+        Answer.CROWDED: ProblemError("too_many_kept_jobs"),
         Answer.TOO_MUCH: ProblemError("storage_used_up"),
     }
     return refusals.get(answer, ProblemError("internal_error"))

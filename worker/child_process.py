@@ -22,7 +22,12 @@ log = structlog.get_logger(__name__)
 
 OUT_OF_MEMORY_STATUS = 137
 _NO_MORE = None
-_AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+_OTHER_SECRETS = frozenset(
+    {
+        *("ONEPAIR_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+        *("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+    }
+)
 
 
 class ChildProcess:
@@ -157,8 +162,8 @@ def child_environment(cache_folder: Path) -> dict[str, str]:
     Args:
         cache_folder: for compiled code, where the package's own folder can't be written.
     """
-    secrets = secret_variables() | _AWS_SECRETS
-    ours = {name: value for name, value in os.environ.items() if name not in secrets}
+    secrets = secret_variables() | _OTHER_SECRETS
+    ours = {name: value for name, value in os.environ.items() if name.upper() not in secrets}
     env = {"GOMP_SPINCOUNT": "20000", **ours}
     package = find_spec("osmis_core")
     folders = (package.submodule_search_locations if package else None) or []

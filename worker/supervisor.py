@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 import time
 from concurrent.futures import Future, wait
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 300.0
+LEAST_FREE_BYTES = 500_000_000
+"""Below that it is the worker's disk that is full, rather than a task that is too large for it."""
 UNFIT_HINT = "It has failed by a fault of its own: look at its disk, and at the lines above."
 
 
@@ -38,7 +41,7 @@ class Supervisor:
 
     That thread lives as long as the worker, for the kernel ties a child's life to it.
 
-    A worker that fails by a fault of its own (a full disk, an error in its own code) pauses before
+    A worker that fails by a fault of its own (its disk is full, an error in its code) pauses before
     it claims again, longer each time: its strikes are the task's, and without pauses one broken
     worker would fail the whole line while others could do the work.
 
@@ -125,15 +128,23 @@ class Supervisor:
         except Exception as error:
             log.exception("attempt_broke", task=str(claim.ref))
             self._shop.metrics.attempt_ended(claim.ref.kind, "broke")
-            self._strike(claim, DISK_FULL if is_out_of_room(error) else WORKER_FAULT)
-            return False
+            is_full = is_out_of_room(error)
+            self._strike(claim, DISK_FULL if is_full else WORKER_FAULT)
+            return is_full and self._has_room()
         else:
-            return not attempt.met_full_disk
+            return not attempt.met_full_disk or self._has_room()
+
+    def _has_room(self) -> bool:
+        """Whether it was one task that was too large for this worker's disk."""
+        folder = self._shop.folder
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        return shutil.disk_usage(there).free >= LEAST_FREE_BYTES
 
     def _pause(self) -> None:
         if self._faults == 0:
             return
-        seconds = min(FIRST_PAUSE_SECONDS * 2 ** (self._faults - 1), LONGEST_PAUSE_SECONDS)
+        doubled = 2 ** min(self._faults - 1, 10)
+        seconds = min(FIRST_PAUSE_SECONDS * doubled, LONGEST_PAUSE_SECONDS)
         log.error("worker_pauses", seconds=seconds, faults=self._faults, hint=UNFIT_HINT)
         self._stopping.wait(seconds)
 

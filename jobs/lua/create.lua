@@ -20,10 +20,11 @@ end
 if redis.call('SCARD', TAG .. ':openjobs:' .. owner) >= cfg.max_jobs_per_key then
   return { 'too_many', '' }
 end
--- Ended jobs are few bytes each, and would fill the memory all the same.
-local is_crowded = owner ~= ''
-  and redis.call('ZCARD', TAG .. ':own:' .. owner) >= cfg.max_kept_jobs_per_key
-if is_crowded or not has_room(owner) then return { 'too_much', '' } end
+-- Ended jobs take memory that belongs to all.
+if owner ~= '' and redis.call('ZCARD', TAG .. ':own:' .. owner) >= cfg.max_kept_jobs_per_key then
+  return { 'crowded', '' }
+end
+if not has_room(owner) then return { 'too_much', '' } end
 local expires = text(NOW + cfg.retention_us)
 set(job, 'doc', doc, 'owner', owner, 'status', 'queued', 'version', '1', 'strikes', '0',
   'losses', '0', 'schema', text(cfg.schema), 'warnings', '', 'created_us', text(NOW), 'updated_us', text(NOW),

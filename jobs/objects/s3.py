@@ -21,6 +21,7 @@ from jobs.objects.s3_errors import MISSING, NO_BUCKET, error_code, s3_errors
 from jobs.settings import Settings
 
 _TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_NO_UPLOAD = {"404", "NoSuchUpload"}
 _BUCKET_TAKEN = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 _DEFAULT_REGION = "us-east-1"  # the one region that must not be named when a bucket is created
 PAGE_SIZE = 1_000  # the most that S3 lists or deletes at once
@@ -216,10 +217,7 @@ class S3Store:
             for page in pages.paginate(Bucket=self._bucket, Prefix=JOBS_PREFIX):
                 for upload in page.get("Uploads", []):
                     if upload["Initiated"] < youngest:
-                        self._client.abort_multipart_upload(
-                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                        )
-                        count += 1
+                        count += self._abort(upload["Key"], upload["UploadId"])
         return count
 
     def presign(self, key: str, *, expires_seconds: int, filename: str) -> str | None:
@@ -273,6 +271,16 @@ class S3Store:
             # Another process was quicker. One that isn't ours is refused by the next call.
             if error_code(error) not in _BUCKET_TAKEN:
                 raise
+
+    def _abort(self, key: str, upload_id: str) -> bool:
+        """Ends an upload in parts; False: it has ended meanwhile."""
+        try:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+        except ClientError as error:
+            if error_code(error) not in _NO_UPLOAD:
+                raise
+            return False
+        return True
 
     def _head(self, key: str) -> ObjectInfo:
         found = self._client.head_object(Bucket=self._bucket, Key=key)

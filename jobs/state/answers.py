@@ -36,6 +36,7 @@ class Answer(StrEnum):
     UNKNOWN = "unknown"  # never existed: 404
     TOO_MANY = "too_many"  # 429 too_many_sets / too_many_jobs
     TOO_MUCH = "too_much"  # the owner has stored as much as it may: 429 storage_used_up
+    CROWDED = "crowded"  # the owner keeps as many jobs as it may: 429 too_many_kept_jobs
     NOT_TRAINED = "not_trained"  # training has not ended: 409
     NO_CHECKPOINT = "no_checkpoint"  # ended without one: 409
     NOTHING_LEARNED = "nothing_learned"  # finish asked for before a checkpoint: 409
@@ -77,7 +78,9 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateAnswer:
-    """``answer``: created, replayed, conflict, gone, too_many, too_much; ``job`` for the first two.
+    """``answer``: created, replayed, conflict, gone, too_many, crowded or too_much.
+
+    ``job`` comes with the first two.
 
     When it is not ``created``, the caller deletes the inputs it has just uploaded.
     """

@@ -18,8 +18,8 @@ class ClientEvents(ScriptedStore):
         Returns:
             ``created``; ``replayed`` (same Idempotency-Key and fingerprint: the first one's job);
             ``conflict``; ``gone`` (the job of that key was deleted); ``too_many`` (unfinished jobs
-            of that owner); ``too_much`` (stored by that owner). All but ``created``: delete the
-            inputs just uploaded.
+            of that owner); ``crowded`` (all of its jobs); ``too_much`` (stored by that owner). All
+            but ``created``: delete the inputs just uploaded.
         """
         digest = ""
         if new.idempotency_key is not None:

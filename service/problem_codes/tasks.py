@@ -71,6 +71,13 @@ TASK_KINDS = {
         example="There are 1000 unfinished jobs.",
         retry_after_seconds=60,
     ),
+    "too_many_kept_jobs": ProblemKind(
+        status=429,
+        title="This API key keeps as many jobs as it may",
+        hint="Delete ended jobs (DELETE), or wait until some expire.",
+        example="10000 jobs are kept.",
+        retry_after_seconds=3600,
+    ),
     "storage_used_up": ProblemKind(
         status=429,
         title="This API key has stored as much as it may",

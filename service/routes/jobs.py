@@ -28,8 +28,8 @@ _UPLOAD_REFUSALS = (
     "too_small", "bad_aspect", "single_class", "undeclared_index", "lossy_mask",
     "too_many_classes", "encoding_mismatch", "not_binary", "class_count_mismatch", "bad_classes",
     "bad_pair", "bad_option", "bad_output_size", "needs_gpu", "too_complex", "invalid_request",
-    "idempotency_conflict", "gone", "too_many_jobs", "storage_used_up", "busy", "store_away",
-    "store_full",
+    "idempotency_conflict", "gone", "too_many_jobs", "too_many_kept_jobs", "storage_used_up",
+    "busy", "store_away", "store_full",
 )  # fmt: skip
 
 router = APIRouter(tags=["jobs"])

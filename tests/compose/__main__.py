@@ -31,7 +31,7 @@ from tests.servers import free_ports
 
 SAMPLES = 8
 PATIENCE_SECONDS = 300.0
-HOST = "172.31.250.1"
+HOST, SUBNET = "10.213.7.1", "10.213.7.0/24"
 MOST_SECONDS = 40 * 60
 GATEWAY_MOST_BYTES = 250_000_000
 """Over its base."""
@@ -96,7 +96,7 @@ def use(engine: Engine, folder: Path) -> None:
     """Starts the stack, has it do a job while its worker dies, and fetches what it made."""
     clear(engine)
     # An address of this machine that every container reaches: that of a bridge of its own.
-    engine.docker("network", "create", "--subnet", f"{HOST}/24", "--gateway", HOST, "reachable")
+    engine.docker("network", "create", "--subnet", SUBNET, "--gateway", HOST, "reachable")
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = HOST
     stack = Stack(engine, folder / "project", HOST, free_ports(1)[0])
     stack.prepare()
@@ -127,7 +127,7 @@ def use(engine: Engine, folder: Path) -> None:
     finally:
         with step("all of it taken down"):
             stack.down()
-            engine.docker("network", "rm", "reachable")
+            engine.docker("network", "rm", "reachable", check=False)
     assert not engine.docker("ps", "--all", "--quiet").strip()
     assert not engine.docker("volume", "ls", "--quiet").strip()
 
@@ -280,7 +280,7 @@ def live_with_it(stack: Stack, job: dict[str, Any]) -> None:
 def check_logs(stack: Stack) -> None:
     """Nothing secret was said, and what is missing was: no InceptionV3, so nothing is SIFID.
 
-    Each line of ours is JSON, and those of a job have its id and its request's.
+    Lines of ours are JSON, and those of a job have its id and its request's.
     """
     said = stack.logs()
     ours = [

@@ -239,7 +239,7 @@ def test_ended_jobs_are_counted_until_they_are_deleted(
         for job_id in jobs:
             assert gateway.post(f"/jobs/{job_id}/cancel", headers=one).status_code == 202
         refused = gateway.post("/jobs", files=pair_files(), headers=one)
-        assert_refused(refused, 429, "storage_used_up")
+        assert_refused(refused, 429, "too_many_kept_jobs")
         _submit(gateway, two)
         assert gateway.delete(f"/jobs/{jobs[0]}", headers=one).status_code == 204
         _submit(gateway, one)

@@ -168,17 +168,20 @@ def test_the_supervisors_own_disk_is_full(bench, run: Run, monkeypatch) -> None:
     assert "ONEPAIR_DATA_DIR" in job.failure.hint
 
 
-def test_a_worker_with_a_full_disk_leaves_the_line_to_others(bench, wait_until, in_background):
+def test_a_worker_with_a_full_disk_leaves_the_line_to_others(
+    bench, wait_until, in_background, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without its pauses it would fail all jobs before another has done the first."""
 
     class NoRoom(FolderStore):
         def get_file(self, key: str, path: Path) -> ObjectInfo:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    monkeypatch.setattr("worker.supervisor.LEAST_FREE_BYTES", 2**62)
     broken, whole = bench.supervisor(NoRoom(bench.objects.root)), bench.supervisor()
     jobs = [bench.post(n=None, steps=3) for _ in range(5)]
     in_background(broken.run, TaskRef(jobs[0]))
-    wait_until(lambda: bench.job(jobs[0]).status is not Status.QUEUED)
+    wait_until(lambda: bench.job(jobs[0]).strikes >= 1)
     deadline = time.monotonic() + 30
     while not all(bench.job(job_id).status.terminal for job_id in jobs):
         assert time.monotonic() < deadline
@@ -189,11 +192,21 @@ def test_a_worker_with_a_full_disk_leaves_the_line_to_others(bench, wait_until, 
     assert [bench.job(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 5
 
 
+def test_a_task_that_is_too_large_for_the_disk_does_not_stop_its_worker(bench, run: Run) -> None:
+    """There is room again when it has gone: no pause, which would take longer than this waits."""
+    large = bench.post(trouble=bench.trouble("disk_full"), trouble_at=5, once=False)
+    assert run(large).failure.code == "disk_full"
+    began = time.monotonic()
+    assert run(bench.post(n=None, steps=3)).status is Status.SUCCEEDED
+    assert time.monotonic() - began < 10
+
+
 def test_a_child_is_given_no_secret(
     bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("VALKEY_URL", "S3_SECRET_KEY", "WEBHOOK_SECRET", "NAMESPACE"):
+    for name in ("VALKEY_URL", "S3_SECRET_KEY", "WEBHOOK_SECRET", "NAMESPACE", "API_KEY"):
         monkeypatch.setenv(f"ONEPAIR_{name}", "told")
+    monkeypatch.setenv("onepair_s3_access_key", "told")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "told")
     told = [name for name, value in child_environment(settings.data_dir).items() if value == "told"]
     assert told == ["ONEPAIR_NAMESPACE"]
