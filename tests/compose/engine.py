@@ -104,7 +104,16 @@ def running_engine(folder: Path) -> Iterator[Engine]:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+            unmount(folder)
     raise CannotRunError(f"no engine starts; the end of {log}:\n{log.read_text()[-2000:]}")
+
+
+def unmount(folder: Path) -> None:
+    """What an engine leaves mounted in its folders, which could not be removed for it."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    places = [Path(line.split()[1]) for line in lines]
+    for place in reversed([one for one in places if one.is_relative_to(folder.resolve())]):
+        subprocess.run(["umount", "--lazy", str(place)], check=False, timeout=30)
 
 
 def _stop_earlier(pid_file: Path) -> None:
