@@ -13,7 +13,7 @@ from cli.data_folder import is_claimed, valkey_address
 from jobs.api_keys import is_open_to_others
 from jobs.checkup import Finding, Verdict, look_at_objects, look_at_tasks, look_at_valkey
 from jobs.errors import JobsError
-from jobs.files import file_sha256
+from jobs.files import file_sha256, free_bytes
 from jobs.objects import open_store
 from jobs.settings import Settings
 from jobs.state import TaskStore, connect
@@ -54,8 +54,7 @@ def _objects(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(folder: Path) -> Finding:
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    free = shutil.disk_usage(there).free
+    free = free_bytes(folder)
     detail = f"{free / 1e9:.0f} GB free for {folder}"
     if free < LEAST_FREE_BYTES:
         hint = "A job keeps some 100 MB, its worker the same again while it runs: make room."

@@ -46,22 +46,15 @@ async def _reap(services: Services) -> None:
     """REAP and ring every ``reap_seconds``; whoever is first in a round does its work."""
     while True:
         await asyncio.sleep(services.settings.reap_seconds)
-        try:
-            await _in_thread(lambda: run_round(services.tasks, services.store, services.queue))
-        except (JobsError, OSError) as error:
-            _LOG.warning("housekeeping_failed", error=repr(error))
-        except Exception:  # noqa: BLE001 (one round must not end all later ones)
-            _LOG.exception("housekeeping_broke")
+        await _outlived(
+            "housekeeping", lambda: run_round(services.tasks, services.store, services.queue)
+        )
 
 
 async def _look(services: Services) -> None:
+    """The watch itself remembers that a store is away, so that is worth no warning."""
     while True:
-        try:
-            await _in_thread(services.objects_watch.look)
-        except JobsError as error:
-            _LOG.debug("objects_away", error=repr(error))  # it is the watch that remembers
-        except Exception:  # noqa: BLE001 (one look must not end all later ones)
-            _LOG.exception("look_broke")
+        await _outlived("look", services.objects_watch.look, warn=_LOG.debug)
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -69,18 +62,26 @@ async def _sweep(services: Services, stopping: threading.Event) -> None:
     """Some minutes after the start, then again whenever it is due."""
     await asyncio.sleep(services.settings.sweep_delay_seconds)
     while True:
-        try:
-            count = await _in_thread(
-                lambda: sweep_orphans_if_due(services.tasks, services.store, stopping.is_set)
-            )
-        except (JobsError, OSError) as error:
-            _LOG.warning("sweep_failed", error=repr(error))
-        except Exception:  # noqa: BLE001 (the same)
-            _LOG.exception("sweep_broke")
-        else:
-            if count:
-                _LOG.info("orphans_swept", prefixes=count)
+        count = await _outlived(
+            "sweep",
+            lambda: sweep_orphans_if_due(services.tasks, services.store, stopping.is_set),
+        )
+        if count:
+            _LOG.info("orphans_swept", prefixes=count)
         await asyncio.sleep(min(_LOOK_SECONDS, services.settings.sweep_seconds))
+
+
+async def _outlived(
+    name: str, call: Callable[[], Result], *, warn: Callable[..., object] = _LOG.warning
+) -> Result | None:
+    """Its result; None where it failed, which is logged: one round must not end all later ones."""
+    try:
+        return await _in_thread(call)
+    except (JobsError, OSError) as error:
+        warn(f"{name}_failed", error=repr(error))
+    except Exception:  # noqa: BLE001 (whatever it meets)
+        _LOG.exception(f"{name}_broke")
+    return None
 
 
 async def _in_thread(call: Callable[[], Result]) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import shutil
 import threading
 import time
 from concurrent.futures import Future, wait
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from jobs.errors import JobsError, RecordTooNew, StoreAway, StoreFull, is_out_of_room
+from jobs.files import free_bytes
 from jobs.record import RECORD_SCHEMA, JobFailure, Kind, TaskRef
 from jobs.state import Answer, Claim
 from worker.endings import DISK_FULL, WORKER_FAULT
@@ -136,9 +136,7 @@ class Supervisor:
 
     def _has_room(self) -> bool:
         """Whether it was one task that was too large for this worker's disk."""
-        folder = self._shop.folder
-        there = next(one for one in (folder, *folder.parents) if one.exists())
-        return shutil.disk_usage(there).free >= LEAST_FREE_BYTES
+        return free_bytes(self._shop.folder) >= LEAST_FREE_BYTES
 
     def _pause(self) -> None:
         if self._faults == 0:
