@@ -69,6 +69,7 @@ bench-tables: setup  ## the paper's Tables 3 and 4, small: an hour on two cores,
 	$(BIN)/python -m bench.tables.segmentation
 
 bench-gpu: setup  ## the same on a GPU; says so where there is none
+	$(BIN)/python -m bench.step --device cuda
 	$(BIN)/python -m bench.step --switches --device cuda --row osmis-128x256 --row projected-64x96
 	$(BIN)/python -m bench.refinement --hundred --device cuda
 

@@ -3,7 +3,8 @@
     python -m bench.step                          # every row, three pairs of runs each
     python -m bench.step --row osmis-128x256 --pairs 5
     python -m bench.step --switches                    # each fast path alone, and without each
-    python -m bench.step --switches --device cuda      # the same on a GPU, compiled ways too
+    python -m bench.step --device cuda                 # the published method on a GPU
+    python -m bench.step --switches --device cuda
 
 The published method is timed beside ``paper_step.py`` (the same layer shapes, done the plain way,
 without augmentation), the method on frozen features beside the prototype's training loop. Each run
@@ -29,7 +30,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 5
+"""On a GPU a step is recorded in the third."""
+PAPER_HEIGHT = 384
 SWITCHES = (
     "bfloat16",
     "channels_last",
@@ -39,9 +42,9 @@ SWITCHES = (
     "together",
     "normalised_once",
 )
+ON_GPU = ("captured",)
 SWITCHED_STEPS = 50
 """A whole number of times the steps between new views."""
-COMPILED = ("default", "reduce-overhead")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class Row:
 
 ROWS = {
     "osmis-128x256": Row(method="osmis", height=128, width=256, steps=8),
+    "osmis-384x640": Row(method="osmis", height=384, width=640, steps=8),
     "osmis-64x80": Row(method="osmis", height=64, width=80, steps=40),
     "projected-64x96": Row(method="projected", height=64, width=96, steps=150),
 }
@@ -79,16 +83,21 @@ def main() -> None:
         fast = None if chosen.fast is None else json.loads(chosen.fast)
         print(json.dumps(time_ours(row, chosen.threads, chosen.device, fast)))
         return
-    if chosen.device != "cpu" and not chosen.switches:
-        parser.error("the yardsticks run on the CPU: --device goes with --switches")
     if chosen.device == "cuda" and not has_cuda():
         print("skipped: there is no CUDA device here")
         return
-    for name in chosen.row or ROWS:
+    for name in chosen.row or rows_of(chosen.device, switches=chosen.switches):
         if chosen.switches:
             compare_switches(name, chosen.pairs, chosen.threads, chosen.device)
         else:
-            compare(name, chosen.pairs, chosen.threads)
+            compare(name, chosen.pairs, chosen.threads, chosen.device)
+
+
+def rows_of(device: str, *, switches: bool) -> list[str]:
+    """What is compared by default: the paper's size on a GPU only, the prototype on a CPU only."""
+    if device == "cpu":
+        return [name for name, row in ROWS.items() if row.height < PAPER_HEIGHT]
+    return [name for name, row in ROWS.items() if switches or row.method == "osmis"]
 
 
 def has_cuda() -> bool:
@@ -98,18 +107,22 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def compare(name: str, pairs: int, threads: int) -> None:
+def compare(name: str, pairs: int, threads: int, device: str) -> None:
     """Alternates yardstick and ours, and prints the medians of ratio and figures."""
     row = ROWS[name]
-    yardstick = time_paper if row.method == "osmis" else time_prototype
     theirs, ours = [], []
     for _ in range(pairs):
-        theirs.append(yardstick(row, threads))
-        ours.append(_child(["-m", "bench.step", "--ours-only", name], threads))
+        if row.method == "osmis":
+            theirs.append(time_paper(row, threads, device))
+        else:
+            theirs.append(time_prototype(row, threads))
+        arguments = ["--ours-only", name, "--device", device]
+        ours.append(_child(["-m", "bench.step", *arguments], threads))
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(theirs, ours, strict=True)]
     report = {
         "row": name,
         "threads": threads,
+        "device": device,
         "ratio": round(statistics.median(ratios), 2),
         "ratios": [round(r, 2) for r in ratios],
         "yardstick_seconds": [a["seconds"] for a in theirs],
@@ -124,14 +137,13 @@ def compare_switches(name: str, rounds: int, threads: int, device: str) -> None:
     """Times a step with no fast path, each alone, all but each, all, and those a training takes."""
     arguments = ["--ours-only", name, "--device", device]
     arguments += ["--steps", str(min(ROWS[name].steps, SWITCHED_STEPS))]
-    paths: dict[str, bool | str] = dict.fromkeys(SWITCHES, True)
-    off: dict[str, bool | str] = dict.fromkeys(SWITCHES, False)
-    variants: dict[str, dict[str, bool | str] | None] = {"none": off}
-    variants |= {f"only {switch}": off | {switch: True} for switch in SWITCHES}
-    variants |= {f"all but {switch}": paths | {switch: False} for switch in SWITCHES}
+    switches = SWITCHES if device == "cpu" else SWITCHES + ON_GPU
+    paths = dict.fromkeys(switches, True)
+    off = dict.fromkeys(switches, False)
+    variants: dict[str, dict[str, bool] | None] = {"none": off}
+    variants |= {f"only {switch}": off | {switch: True} for switch in switches}
+    variants |= {f"all but {switch}": paths | {switch: False} for switch in switches}
     variants |= {"all": paths, "as chosen": None}
-    if device == "cuda":
-        variants |= {f"all, compiled {m}": paths | {"compiled": m} for m in COMPILED}
     seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     peak: dict[str, int] = {}
     for _ in range(rounds):
@@ -161,23 +173,26 @@ def time_ours(
     chosen = None if fast is None else FastPaths(**fast)
     place = torch.device(device)
     optimisation = optimisation_of(row.method, row.height, row.width, place, chosen)
-    seconds = []
-    for step in range(WARM_UP_STEPS + row.steps):
-        began = time.perf_counter()
+    for step in range(WARM_UP_STEPS):
         optimisation.run(step).to_floats()  # waits for the device
-        seconds.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    for step in range(WARM_UP_STEPS, WARM_UP_STEPS + row.steps):
+        losses = optimisation.run(step)
+    losses.to_floats()
+    seconds = time.perf_counter() - began
     on_host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     on_device = torch.cuda.max_memory_allocated() if place.type == "cuda" else 0
     return {
         # the mean, since every fifth step of ``projected`` also draws new views
-        "seconds": round(statistics.mean(seconds[WARM_UP_STEPS:]), 4),
+        "seconds": round(seconds / row.steps, 4),
         "peak_mib": on_device // 2**20 or on_host // 1024,
     }
 
 
-def time_paper(row: Row, threads: int) -> dict[str, Any]:
+def time_paper(row: Row, threads: int, device: str) -> dict[str, Any]:
     """Seconds of a step of the published method done the plain way."""
     arguments = ["--height", str(row.height), "--width", str(row.width), "--steps", str(row.steps)]
+    arguments += ["--device", device]
     found = _child([str(SHARED / "bench/paper_step.py"), *arguments], threads)
     return {
         "seconds": found["seconds_per_step_median"],

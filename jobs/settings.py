@@ -99,9 +99,8 @@ class Settings(BaseSettings):
     inception_weights: Path | None = None
     inception_sha256: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    compiled: Literal["no", "default", "reduce-overhead"] = Field(
-        default="no",
-        description="torch.compile of the generator on a GPU; needs a C compiler. Unmeasured.",
+    cuda_graphs: bool = Field(
+        default=True, description="A GPU replays training steps as a graph: many times as fast."
     )
 
     # the worker's metrics; the gateway has its own at /metrics

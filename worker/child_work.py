@@ -122,7 +122,7 @@ def train(assignment: Assignment, link: Supervised) -> None:
     hooks = Hooks(link, pair, assignment)
     options = RunOptions(
         device=assignment.device,
-        compiled=assignment.compiled,
+        cuda_graphs=assignment.cuda_graphs,
         checkpoint_seconds=0.8 * assignment.checkpoint_seconds,
     )
     result = train_pair(pair, config, hooks, resume=resume, options=options)

@@ -73,7 +73,7 @@ class SamplingAttempt(Attempt):
             folder=self.folder,
             plan=self.claim.job.plan,
             device=settings.device,
-            compiled=settings.compiled,
+            cuda_graphs=settings.cuda_graphs,
             smaller=is_smaller,
             checkpoint_seconds=settings.checkpoint_seconds,
             scoring=Scoring(

@@ -48,7 +48,7 @@ class Assignment(Message):
         request: the set's parameters, for ``sample``.
         manifest: what the archive's manifest says beyond what the core knows.
         device: ``auto``, ``cpu`` or ``cuda``.
-        compiled: whether and how the generator is compiled on a GPU.
+        cuda_graphs: whether a GPU replays training steps as a graph.
         smaller: use less memory than the last attempt, which ran out of it.
         checkpoint_seconds: longest time of training between two checkpoints.
         scoring: which network judges samples.
@@ -61,7 +61,7 @@ class Assignment(Message):
     request: SampleSetRequest | None = None
     manifest: dict[str, Any] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    compiled: Literal["no", "default", "reduce-overhead"] = "no"
+    cuda_graphs: bool = True
     smaller: bool = False
     checkpoint_seconds: float = Field(default=30.0, gt=0)
     scoring: Scoring = Scoring()

@@ -28,6 +28,12 @@ class Noise:
     samples_N: Tensor
     values_NCHW: Tensor
 
+    def of_all(self, batch: int) -> Noise:
+        """The same with zeros for the samples that have none."""
+        values_BCHW = self.values_NCHW.new_zeros((batch, *self.values_NCHW.shape[1:]))
+        values_BCHW[self.samples_N] = self.values_NCHW
+        return Noise(torch.arange(batch), values_BCHW)
+
 
 def draw_noise(draws: BatchDraws, height: int, width: int) -> Noise:
     """Gaussian noise; its standard deviation is |N(0, 0.1²)|, drawn per image."""

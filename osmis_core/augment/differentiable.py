@@ -7,7 +7,7 @@ state is in the draw; applying it is deterministic and differentiable with respe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class AugmentationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationDraw:
-    """One batch's draw, on the CPU; None stands for a family that does not act.
+    """One batch's draw; None stands for a family that does not act.
 
     Attributes:
         full_hw: height and width that it was drawn for; smaller scales share the frame.
@@ -53,14 +53,29 @@ class AugmentationDraw:
 
 
 def draw(
-    options: AugmentationOptions, batch: int, height: int, width: int, rng: torch.Generator
+    options: AugmentationOptions,
+    batch: int,
+    height: int,
+    width: int,
+    rng: torch.Generator,
+    *,
+    same_shapes: bool = False,
 ) -> AugmentationDraw:
-    """Draws the transforms of a batch of images of this size."""
+    """Draws the transforms of a batch of images of this size, on the CPU.
+
+    Args:
+        options: which families act.
+        batch: B.
+        height: of the images at full size.
+        width: of the images at full size.
+        rng: the only source of randomness.
+        same_shapes: all draws have the same shapes; else noise is of the samples that have some.
+    """
     size = (height, width)
     if options.probability == 0:
         return AugmentationDraw(full_hw=size)
     draws = BatchDraws(options.probability, batch, rng)
-    return AugmentationDraw(
+    drawn = AugmentationDraw(
         full_hw=size,
         sampling_B23=sampling_matrix(draw_geometry(draws, *size), *size)
         if options.geometry
@@ -70,6 +85,9 @@ def draw(
         noise=draw_noise(draws, *size) if options.noise else None,
         cutout_px_B4=draw_cutout(draws, *size) if options.cutout else None,
     )
+    if drawn.noise is None or not same_shapes:
+        return drawn
+    return replace(drawn, noise=drawn.noise.of_all(batch))
 
 
 def augment_images(images_BCHW: list[Tensor], drawn: AugmentationDraw) -> list[Tensor]:

@@ -45,12 +45,16 @@ def filter_bands(image_BCHW: Tensor, gains_B4: Tensor, full_hw: tuple[int, int])
     """Scales the bands of images that are one scale of a frame of ``full_hw``.
 
     The highest band's gain acts on the whole; only where lower bands differ from it, on the
-    coefficients that they reach and the samples that were chosen, is there more to compute.
+    coefficients that they reach and the samples that were chosen, is there more to compute. A GPU
+    is not asked which those are: it would be waited for.
     """
-    chosen_N = (gains_B4 != 1).any(1).nonzero()[:, 0]
+    if gains_B4.is_cuda:
+        chosen_N = torch.arange(len(gains_B4), device=gains_B4.device)
+    else:
+        chosen_N = (gains_B4 != 1).any(1).nonzero()[:, 0]
     if len(chosen_N) == 0:
         return image_BCHW
-    weights_3hw = band_weights(*image_BCHW.shape[2:], *full_hw)[:-1]
+    weights_3hw = band_weights(*image_BCHW.shape[2:], *full_hw, gains_B4.device)[:-1]
     low_h, low_w = weights_3hw.shape[1:]
     highest_N1 = gains_B4[chosen_N, -1:]
     excess_Nhw = torch.einsum("nb,bhw->nhw", gains_B4[chosen_N, :-1] - highest_N1, weights_3hw)
@@ -65,7 +69,13 @@ def filter_bands(image_BCHW: Tensor, gains_B4: Tensor, full_hw: tuple[int, int])
 
 
 @lru_cache(maxsize=16)
-def band_weights(height: int, width: int, full_height: int, full_width: int) -> Tensor:
+def band_weights(
+    height: int,
+    width: int,
+    full_height: int,
+    full_width: int,
+    device: torch.device | None = None,
+) -> Tensor:
     """How much the DCT coefficients of one scale belong to each band.
 
     Returns:
@@ -84,7 +94,8 @@ def band_weights(height: int, width: int, full_height: int, full_width: int) -> 
     ]
     one, zero = torch.ones_like(octave_hw), torch.zeros_like(octave_hw)
     starts, ends = [one, *above], [*above, zero]
-    return torch.stack([start - end for start, end in zip(starts, ends, strict=True)])
+    bands = [start - end for start, end in zip(starts, ends, strict=True)]
+    return torch.stack(bands).to(device)
 
 
 @lru_cache(maxsize=32)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from osmis_core.masks import one_hot
 
 
-def categorical_one_hot(mask_BKHW: Tensor, rng: torch.Generator) -> Tensor:
-    """One categorical draw a pixel, always one-hot (``projected`` before P₀)."""
-    uniform_B1HW = torch.rand(mask_BKHW[:, :1].shape, generator=rng).to(mask_BKHW.device)
+def categorical_one_hot(mask_BKHW: Tensor, uniform_B1HW: Tensor) -> Tensor:
+    """One categorical draw a pixel, always one-hot (``projected`` before P₀).
+
+    Args:
+        mask_BKHW: class probabilities.
+        uniform_B1HW: drawn from [0, 1).
+    """
     # the last class takes what rounding leaves of the sum
     passed_BKHW = uniform_B1HW > mask_BKHW.detach().cumsum(1)[:, :-1]
     return one_hot(passed_BKHW.sum(1), mask_BKHW)
 
 
-def bernoulli_mask(mask_BKHW: Tensor, rng: torch.Generator) -> Tensor:
-    """An independent draw a pixel and channel, as published (``osmis`` before P₀); not one-hot."""
-    uniform = torch.rand(mask_BKHW.shape, generator=rng).to(mask_BKHW.device)
-    return (uniform < mask_BKHW.detach()).to(mask_BKHW)
+def bernoulli_mask(mask_BKHW: Tensor, uniform_BKHW: Tensor) -> Tensor:
+    """An independent draw a pixel and channel, as published (``osmis`` before P₀); not one-hot.
+
+    Args:
+        mask_BKHW: class probabilities.
+        uniform_BKHW: drawn from [0, 1).
+    """
+    return (uniform_BKHW < mask_BKHW.detach()).to(mask_BKHW)
 
 
 def straight_through(soft_BKHW: Tensor, hard_BKHW: Tensor) -> Tensor:

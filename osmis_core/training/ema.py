@@ -19,5 +19,4 @@ def ema_decay(samples_seen: int, batch_size: int, ramp: float) -> float:
 def update_ema(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Moves the average's parameters towards the model's; buffers are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
-    for kept, current in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(current)
+    torch._foreach_copy_(list(average.buffers()), list(model.buffers()))

@@ -1,24 +1,21 @@
 """The ways in which a training step is made faster than the plain one, each a switch.
 
 All but mixed precision compute the same up to rounding; ``bench/step.py`` measures each alone and
-all together. Nothing here has been measured on a GPU.
+all together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 
 from osmis_core.models.frozen_features import EfficientNetLite0Features
-from osmis_core.models.generator import Generator
 from osmis_core.models.step_weights import StepWeights
 from osmis_core.precision import has_fast_bfloat16
 
 TOGETHER_UP_TO_PIXELS = 128 * 128
-Compiled = Literal["no", "default", "reduce-overhead"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +32,7 @@ class FastPaths:
         together: generated and real pairs are judged in one pass (and once): fewer, larger
             operations, in the memory of both.
         normalised_once: weights are divided by σ once a step for all passes (``StepWeights``).
-        compiled: ``torch.compile`` of the generator; ``reduce-overhead`` uses CUDA graphs. Needs a
-            C compiler beside the GPU, so it is never chosen by itself.
+        captured: a GPU replays the step as one CUDA graph (``Captured``).
     """
 
     bfloat16: bool = True
@@ -46,11 +42,11 @@ class FastPaths:
     judged_once: bool = True
     together: bool = True
     normalised_once: bool = True
-    compiled: Compiled = "no"
+    captured: bool = False
 
     @classmethod
-    def of(cls, device: torch.device, image_pixels: int, *, compiled: Compiled = "no") -> FastPaths:
-        """What suits a device, and images of this many pixels; compiled only on a GPU.
+    def of(cls, device: torch.device, image_pixels: int, *, cuda_graphs: bool = True) -> FastPaths:
+        """What suits a device, and images of this many pixels; captured only on a GPU.
 
         Judged together, pairs gain a little at 64 pixels a side, where operations are small, and
         lose at 128×256, where they take 150 MB more.
@@ -58,7 +54,7 @@ class FastPaths:
         return cls(
             bfloat16=has_fast_bfloat16(device),
             together=image_pixels <= TOGETHER_UP_TO_PIXELS,
-            compiled=compiled if device.type == "cuda" else "no",
+            captured=cuda_graphs and device.type == "cuda",
         )
 
     @classmethod
@@ -73,14 +69,6 @@ class FastPaths:
             together=False,
             normalised_once=False,
         )
-
-    def compile(self, generator: Generator) -> None:
-        """After a first step: before, a pass makes weights that later ones find made.
-
-        Making them breaks the graph at every layer.
-        """
-        if self.compiled != "no":
-            generator.compile(mode=self.compiled)
 
     def prepare(self, network: nn.Module) -> StepWeights:
         """Sets a network's own switches, with any of which it computes the same.

@@ -1,8 +1,8 @@
 """Keeps a training finite: notices numbers that no longer are, and goes back to before.
 
 Whatever has once become NaN or infinite stays so, and spoils all that it touches. The guard looks
-at losses, gradients and weights after every step, keeps the state of a while ago in memory, and
-restores it with a lower learning rate.
+at losses, gradients and weights after every step (of a GPU's, after some), keeps the state of a
+while ago in memory, and restores it with a lower learning rate.
 """
 
 from __future__ import annotations
@@ -101,10 +101,12 @@ class Guard:
             surely: False lets a GPU's answer wait for up to ``DEVICE_CHECK_STEPS`` steps.
         """
         # a sum is finite only if all that went into it is, and stays non-finite once it is
-        self._magnitude = self._magnitude.to(losses.generator.device) + self._look(losses)
+        of_losses = torch.stack([loss.float() for loss in vars(losses).values()]).sum()
+        self._magnitude = self._magnitude.to(of_losses.device) + of_losses
         if not (surely or self._on_cpu or step % DEVICE_CHECK_STEPS == 0):
             return True
-        is_finite = bool(torch.isfinite(self._magnitude))
+        # weights that no longer are finite stay so
+        is_finite = bool(torch.isfinite(self._magnitude + self._norm()))
         self._magnitude = torch.zeros(())
         if is_finite and step % SNAPSHOT_STEPS == 0:
             self._keep(step)
@@ -135,11 +137,10 @@ class Guard:
         return rollback
 
     @torch.no_grad()
-    def _look(self, losses: StepLosses) -> Tensor:
-        """A scalar that is finite if losses, gradients and weights are."""
+    def _norm(self) -> Tensor:
+        """Of weights and gradients: a scalar."""
         gradients = [p.grad for p in self._trained if p.grad is not None]
-        norm = get_total_norm([*self._trained, *gradients])
-        return norm + torch.stack([loss.float() for loss in vars(losses).values()]).sum()
+        return get_total_norm([*self._trained, *gradients])
 
     def _keep(self, step: int) -> None:
         copies = {

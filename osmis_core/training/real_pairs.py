@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from osmis_core.augment.differentiable import (
+    AugmentationDraw,
     AugmentationOptions,
     augment_images,
     augment_mask,
@@ -27,11 +29,29 @@ REAL_STREAM = 3
 FRESH_EVERY_STEPS = 5
 
 
+@dataclass(frozen=True)
+class ChosenPairs:
+    """A real batch, as far as it is decided on the host.
+
+    Attributes:
+        mask_BKHW: the masks; on the CPU until it is handed over.
+        drawn: how the source's image is augmented, for ``SourcePairs``.
+        features: what the frozen network saw, for ``ViewPairs``.
+    """
+
+    mask_BKHW: Tensor
+    drawn: AugmentationDraw | None = None
+    features: list[Tensor] = field(default_factory=list)
+
+
 class RealPairs(Protocol):
     """A source of real batches: what ``perceive`` makes of images, and the masks."""
 
-    def batch(self, step: int) -> tuple[list[Tensor], Tensor]:
+    def choose(self, step: int) -> ChosenPairs:
         """The batch for one step; a function of the seed and the step."""
+
+    def show(self, chosen: ChosenPairs) -> list[Tensor]:
+        """What ``perceive`` makes of its images; the same work for every batch."""
 
 
 Perceive = Callable[[list[Tensor]], list[Tensor]]
@@ -76,19 +96,30 @@ class SourcePairs:
         levels: int,
         augmentation: AugmentationOptions,
         seed: int,
+        device: torch.device,
+        *,
+        same_shapes: bool = False,
     ) -> None:
-        self.image_BCHW = source[0].expand(batch_size, -1, -1, -1)
+        self.image_BCHW = source[0].to(device).expand(batch_size, -1, -1, -1)
         self.mask_BKHW = source[1].expand(batch_size, -1, -1, -1)
         self.levels = levels
         self.augmentation = augmentation
         self.seed = seed
+        self.same_shapes = same_shapes
 
-    def batch(self, step: int) -> tuple[list[Tensor], Tensor]:
-        """The augmented source at every scale."""
+    def choose(self, step: int) -> ChosenPairs:
+        """How the source is augmented."""
         rng = stream(self.seed, REAL_STREAM, step)
-        drawn = draw(self.augmentation, *_sizes(self.image_BCHW), rng)
-        image_BCHW = augment_images([self.image_BCHW], drawn)[0]
-        return image_pyramid(image_BCHW, self.levels), augment_mask(self.mask_BKHW, drawn)
+        sizes = _sizes(self.image_BCHW)
+        drawn = draw(self.augmentation, *sizes, rng, same_shapes=self.same_shapes)
+        mask_BKHW = augment_mask(self.mask_BKHW, drawn)
+        return ChosenPairs(mask_BKHW.contiguous(), drawn=drawn)
+
+    def show(self, chosen: ChosenPairs) -> list[Tensor]:
+        """The augmented source at every scale."""
+        assert chosen.drawn is not None
+        image_BCHW = augment_images([self.image_BCHW], chosen.drawn)[0]
+        return image_pyramid(image_BCHW, self.levels)
 
 
 class ViewPairs:
@@ -117,7 +148,7 @@ class ViewPairs:
         self.seed = seed
         self.pool: dict[int, tuple[list[Tensor], Tensor]] = {}
 
-    def batch(self, step: int) -> tuple[list[Tensor], Tensor]:
+    def choose(self, step: int) -> ChosenPairs:
         """Features and masks of views drawn from the pool without repetition."""
         newest = POOL_SIZE // 4 + (step // FRESH_EVERY_STEPS) * self.batch_size
         oldest = max(0, newest - POOL_SIZE)
@@ -129,7 +160,11 @@ class ViewPairs:
         ]
         maps_of_scales = zip(*(maps for maps, _ in chosen), strict=True)
         features = [torch.stack(maps).permute(0, 3, 1, 2) for maps in maps_of_scales]
-        return features, torch.stack([mask for _, mask in chosen])
+        return ChosenPairs(torch.stack([mask for _, mask in chosen]), features=features)
+
+    def show(self, chosen: ChosenPairs) -> list[Tensor]:
+        """The features."""
+        return chosen.features
 
     def _view(self, index: int) -> tuple[list[Tensor], Tensor]:
         features_BHWC, mask_BKHW = self.pool[index // self.batch_size]
@@ -147,7 +182,7 @@ class ViewPairs:
             first = group * self.batch_size
             drawn = [self.views.draw(i) for i in range(first, first + self.batch_size)]
             features = self.perceive([torch.stack([image for image, _ in drawn])])
-            mask_BKHW = torch.stack([mask for _, mask in drawn]).to(features[0].device)
+            mask_BKHW = torch.stack([mask for _, mask in drawn])
             # channels last, so that stacking rows leaves them so
             self.pool[group] = ([f.permute(0, 2, 3, 1).contiguous() for f in features], mask_BKHW)
 

@@ -25,6 +25,7 @@ from osmis_core.diversity import diversity_loss
 from osmis_core.gradients import going_on
 from osmis_core.losses import Side, adversarial_loss, class_weights
 from osmis_core.masks import argmax_one_hot
+from osmis_core.models.attention import resize_mask
 from osmis_core.models.discriminator import DiscriminatorConfig, OsmisDiscriminator
 from osmis_core.models.generator import Generator, GeneratorOutput, draw_latents
 from osmis_core.models.judgement import Judgement
@@ -36,12 +37,20 @@ from osmis_core.models.straight_through import (
 )
 from osmis_core.models.supervision.choice import osmis_supervision, projected_supervision
 from osmis_core.training.adam import Adam
+from osmis_core.training.captured import Captured
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.ema import ema_decay, update_ema
-from osmis_core.training.fast_paths import Compiled, FastPaths
+from osmis_core.training.fast_paths import FastPaths
+from osmis_core.training.host_inputs import HostInputs
 from osmis_core.training.look import Onlooker
 from osmis_core.training.rates import learning_rates
-from osmis_core.training.real_pairs import RealPairs, SourcePairs, ViewPairs, source_tensors
+from osmis_core.training.real_pairs import (
+    ChosenPairs,
+    RealPairs,
+    SourcePairs,
+    ViewPairs,
+    source_tensors,
+)
 from osmis_core.training.seeds import stream
 
 FAKE_STREAM = 5
@@ -106,7 +115,7 @@ class Optimisation:
         config: ``steps`` must be known for the mask phase; until then it counts as not over.
         device: where to compute.
         fast: which of the faster ways are taken; those that suit the device if None.
-        compiled: goes with no ``fast``: the generator's, on a GPU.
+        cuda_graphs: goes with no ``fast``: whether a GPU replays the step as a graph.
     """
 
     def __init__(
@@ -116,11 +125,12 @@ class Optimisation:
         device: torch.device,
         fast: FastPaths | None = None,
         *,
-        compiled: Compiled = "no",
+        cuda_graphs: bool = True,
     ) -> None:
         self.config = config
         size = config.size
-        self.fast = fast or FastPaths.of(device, size.train_h * size.train_w, compiled=compiled)
+        pixels = size.train_h * size.train_w
+        self.fast = fast or FastPaths.of(device, pixels, cuda_graphs=cuda_graphs)
         self.device = device
         source = source_tensors(pair, config.size)
         area_K = source[1].mean((1, 2))
@@ -132,8 +142,13 @@ class Optimisation:
             probability=config.augmentation_probability,
             geometry=config.geometric_augmentation,
         )
-        self._has_run = False
-        self.real_pairs = self._real_pairs(pair, (source[0].to(device), source[1].to(device)))
+        self.real_pairs = self._real_pairs(pair, source)
+        self.inputs = HostInputs(device)
+        self._captured = (
+            Captured(self._find_gradients, self.inputs, device) if self.fast.captured else None
+        )
+        self._step = 0
+        self._real_mask_BKHW = source[1][None]
 
     def _real_pairs(self, pair: Pair, source: tuple[Tensor, Tensor]) -> RealPairs:
         config = self.config
@@ -144,6 +159,8 @@ class Optimisation:
                 config.size.generator_blocks,
                 self.augmentation,
                 config.seed,
+                self.device,
+                same_shapes=self.fast.captured,
             )
         return ViewPairs(
             pair,
@@ -171,17 +188,37 @@ class Optimisation:
         rng = stream(self.config.seed, FAKE_STREAM, step)
         nets = self.networks
         nets.set_rates(self.config, step)
+        self._step = step
+        if self._captured is None:
+            self.inputs.begin(rng)
+            losses = self._find_gradients()
+        else:
+            losses = self._captured.run(rng, kind=self._is_sampling_over())
+        nets.adam_generator.step()
+        nets.adam_discriminator.step()
+        samples_seen = (step + 1) * self.config.batch_size
+        decay = ema_decay(samples_seen, self.config.batch_size, self.config.ema_ramp)
+        update_ema(nets.average, nets.generator, decay)
+        return StepLosses(*losses)
+
+    def _find_gradients(self) -> list[Tensor]:
+        """Both networks' gradients; all that changes from step to step comes from ``inputs``.
+
+        Returns:
+            The values of ``StepLosses``.
+        """
+        nets = self.networks
         self.generator_weights.renew()
         self.discriminator_weights.renew()
         with self._autocast():
-            percept, mask_BKHW, made = self._generate(step, rng)
+            percept, mask_BKHW, made = self._generate()
             spread = -diversity_loss(made.features_BCHW)
         shown = [x.detach().requires_grad_() for x in (*percept, mask_BKHW)]
-        judged, judged_real = self._judge(shown, step, rng)
+        judged, judged_real = self._judge(shown)
         fooled = self._loss(judged, "generator")
         gradients = self._gradients(fooled, shown)
         if not (self.fast.judged_once or judged_real):
-            judged, _ = self._judge(shown, step, rng)
+            judged, _ = self._judge(shown)
         # before the generator learns: one graph less while its own is walked
         nets.adam_discriminator.zero_grad(set_to_none=True)
         fake = self._loss(judged, "fake")
@@ -198,46 +235,49 @@ class Optimisation:
         torch.autograd.backward(from_discriminator - self.config.diversity_weight * spread)
         del made, percept, mask_BKHW, taught, from_discriminator
         self.generator_weights.hand_back()
-        nets.adam_generator.step()
         if not self.fast.together:
-            real = self._learn_real_pairs(step, rng)
+            real = self._learn_real_pairs()
         self.discriminator_weights.hand_back()
-        nets.adam_discriminator.step()
-        samples_seen = (step + 1) * self.config.batch_size
-        decay = ema_decay(samples_seen, self.config.batch_size, self.config.ema_ramp)
-        update_ema(nets.average, nets.generator, decay)
-        if not self._has_run:
-            self._has_run = True
-            self.fast.compile(nets.generator)
-        return StepLosses(fooled.detach(), real.detach(), fake.detach(), spread.detach())
+        return [loss.detach() for loss in (fooled, real, fake, spread)]
 
-    def _generate(
-        self, step: int, rng: torch.Generator
-    ) -> tuple[list[Tensor], Tensor, GeneratorOutput]:
+    def _generate(self) -> tuple[list[Tensor], Tensor, GeneratorOutput]:
         """A batch of generated pairs as the discriminator perceives them."""
-        batch = self.config.batch_size
-        first = step * batch
-        latents = draw_latents(
-            self.config.generator, self.config.seed + 1, range(first, first + batch)
+        made = self.networks.generator(self.inputs.take(self._draw_latents))
+        mask_BKHW = straight_through(made.mask_BKHW, self._hard_mask(made.mask_BKHW))
+        batch, _, height, width = mask_BKHW.shape
+        drawn = self.inputs.take(
+            lambda rng: draw(
+                self.augmentation,
+                batch,
+                height,
+                width,
+                rng,
+                same_shapes=self.fast.captured,
+            )
         )
-        made = self.networks.generator(latents.to(self.device))
-        soft_BKHW = made.mask_BKHW
-        if self.config.steps is not None and step >= self.config.mask_sampling_steps:
-            hard_BKHW = argmax_one_hot(soft_BKHW)
-        elif self.config.method == "projected":
-            hard_BKHW = categorical_one_hot(soft_BKHW, rng)
-        else:
-            hard_BKHW = bernoulli_mask(soft_BKHW, rng)
-        mask_BKHW = straight_through(soft_BKHW, hard_BKHW)
-        height, width = mask_BKHW.shape[2:]
-        drawn = draw(self.augmentation, batch, height, width, rng)
         images = augment_images(made.images_BCHW, drawn)
         percept = self.networks.discriminator.perceive(images)
         return percept, augment_mask(mask_BKHW, drawn), made
 
-    def _judge(
-        self, shown: list[Tensor], step: int, rng: torch.Generator
-    ) -> tuple[Judgement, Judgement | None]:
+    def _draw_latents(self, _: torch.Generator) -> Tensor:
+        batch = self.config.batch_size
+        indices = range(self._step * batch, (self._step + 1) * batch)
+        return draw_latents(self.config.generator, self.config.seed + 1, indices)
+
+    def _hard_mask(self, soft_BKHW: Tensor) -> Tensor:
+        """Drawn from the soft mask, or, past P₀, its likeliest classes."""
+        if self._is_sampling_over():
+            return argmax_one_hot(soft_BKHW)
+        batch, classes, height, width = soft_BKHW.shape
+        is_categorical = self.config.method == "projected"
+        shape = (batch, 1 if is_categorical else classes, height, width)
+        uniform = self.inputs.take(lambda rng: torch.rand(shape, generator=rng))
+        return (categorical_one_hot if is_categorical else bernoulli_mask)(soft_BKHW, uniform)
+
+    def _is_sampling_over(self) -> bool:
+        return self.config.steps is not None and self._step >= self.config.mask_sampling_steps
+
+    def _judge(self, shown: list[Tensor]) -> tuple[Judgement, Judgement | None]:
         """Decisions on what was perceived of generated images, and their masks, the last.
 
         Returns:
@@ -247,9 +287,9 @@ class Optimisation:
         with self._autocast():
             if not self.fast.together:
                 return discriminator.judge(shown[:-1], shown[-1]), None
-            percept, mask_BKHW = self.real_pairs.batch(step)
+            percept, mask_BKHW = self._real_batch()
             both = [torch.cat(pair) for pair in zip(shown, (*percept, mask_BKHW), strict=True)]
-            augmentation = self._feature_augmentation(rng, first=batch)
+            augmentation = self._feature_augmentation(first=batch)
             judged = discriminator.judge(both[:-1], both[-1], augmentation, group=batch)
         fake, real = judged.split(batch)
         return fake, real
@@ -269,22 +309,34 @@ class Optimisation:
         )
         return found[: len(shown)]
 
-    def _learn_real_pairs(self, step: int, rng: torch.Generator) -> Tensor:
+    def _learn_real_pairs(self) -> Tensor:
         """Adds the gradients of the discriminator's loss on real pairs; its value."""
         with self._autocast():
-            percept, mask_BKHW = self.real_pairs.batch(step)
-            augmentation = self._feature_augmentation(rng)
+            percept, mask_BKHW = self._real_batch()
+            augmentation = self._feature_augmentation()
             judged = self.networks.discriminator.judge(percept, mask_BKHW, augmentation)
         real = self._loss(judged, "real")
         torch.autograd.backward(real, inputs=self.discriminator_weights.leaves)
         return real
 
-    def _feature_augmentation(self, rng: torch.Generator, first: int = 0) -> FeatureAugmentation:
+    def _real_batch(self) -> tuple[list[Tensor], Tensor]:
+        """What the discriminator perceives of real images, and their masks."""
+        chosen = self.inputs.take(self._choose_real_pairs)
+        return self.real_pairs.show(chosen), chosen.mask_BKHW
+
+    def _choose_real_pairs(self, _: torch.Generator) -> ChosenPairs:
+        with self._autocast():
+            chosen = self.real_pairs.choose(self._step)
+        self._real_mask_BKHW = chosen.mask_BKHW
+        return chosen
+
+    def _feature_augmentation(self, first: int = 0) -> FeatureAugmentation:
         return FeatureAugmentation(
             self.config.feature_augmentation_probability,
-            rng,
+            self.inputs.take,
             move_layout=self.config.layout_feature_augmentation,
             first=first,
+            real_masks=lambda height, width: resize_mask(self._real_mask_BKHW, height, width),
         )
 
     def _autocast(self) -> AbstractContextManager[None]:

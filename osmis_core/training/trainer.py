@@ -14,7 +14,7 @@ from osmis_core.training.best import BestKept
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.collapse import CollapseWatch, conclude
 from osmis_core.training.config import TrainingConfig
-from osmis_core.training.fast_paths import Compiled, FastPaths
+from osmis_core.training.fast_paths import FastPaths
 from osmis_core.training.health import Guard, Rollback
 from osmis_core.training.hooks import Progress, TrainerHooks, TrainingWarning
 from osmis_core.training.look import Look, Onlooker
@@ -34,7 +34,7 @@ class RunOptions:
         threads: CPU threads; None tries all and one, and keeps the faster. Only a fixed number
             gives the same bytes in every run.
         fast: which of the faster ways are taken; those that suit the device if None.
-        compiled: the generator's, on a GPU; goes with no ``fast``.
+        cuda_graphs: whether a GPU replays the step as a graph; goes with no ``fast``.
         progress_seconds: between calls of ``on_progress``.
         checkpoint_seconds: between calls of ``save_checkpoint``.
     """
@@ -42,7 +42,7 @@ class RunOptions:
     device: str = "auto"
     threads: int | None = None
     fast: FastPaths | None = None
-    compiled: Compiled = "no"
+    cuda_graphs: bool = True
     progress_seconds: float = 0.5
     checkpoint_seconds: float = 25.0
 
@@ -146,7 +146,7 @@ class _Run:
         self.step = checkpoint.step if checkpoint else 0
         extra: dict[str, Any] = checkpoint.extra if checkpoint else {}
         self.optimisation = Optimisation(
-            pair, self.config, device, options.fast, compiled=options.compiled
+            pair, self.config, device, options.fast, cuda_graphs=options.cuda_graphs
         )
         if checkpoint:
             load_state(self.optimisation.networks, checkpoint.tensors)

@@ -49,6 +49,15 @@ def test_smaller_scales_show_the_same_noise_averaged_over_areas(level: int) -> N
     assert float(coarse.std() / fine.std()) == pytest.approx(2**-level, rel=0.1)
 
 
+def test_noise_spelled_out_for_all_samples_is_the_same() -> None:
+    noise = draw_noise(_draws(0.3, 20), 4, 6)
+    assert 0 < len(noise.samples_N) < 20
+    image = torch.randn(20, 3, 4, 6)
+    of_all = noise.of_all(20)
+    assert of_all.values_NCHW.shape == image.shape
+    assert torch.equal(add_noise(image, of_all), add_noise(image, noise))
+
+
 def test_no_noise_where_none_was_drawn() -> None:
     image = torch.randn(2, 3, *FULL)
     assert add_noise(image, draw_noise(_draws(0.0, 2), *FULL)) is image

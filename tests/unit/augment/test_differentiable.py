@@ -52,6 +52,20 @@ def test_samples_that_no_transform_acts_on_stay_as_they_are() -> None:
     assert torch.equal(augment_mask(_square_mask(), drawn), _square_mask())
 
 
+def test_draws_of_the_same_shapes_do_the_same() -> None:
+    image = _smooth(HEIGHT, WIDTH)
+    options = AugmentationOptions(probability=0.3)
+    shapes = set()
+    for seed in range(4):
+        drawn, same = (
+            draw(options, BATCH, HEIGHT, WIDTH, _rng(seed), same_shapes=s) for s in (False, True)
+        )
+        assert torch.equal(augment_images([image], drawn)[0], augment_images([image], same)[0])
+        assert same.noise is not None
+        shapes.add(same.noise.values_NCHW.shape)
+    assert shapes == {image.shape}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_acts_on_every_sample_and_can_be_switched_off(family: str) -> None:
     image = _smooth(HEIGHT, WIDTH)

@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from osmis_core.augment.features import FeatureAugmentation
+from tests.draws import drawn_by
 
 
 def _augmentation(
     probability: float, *, seed: int = 0, move_layout: bool = True
 ) -> FeatureAugmentation:
     rng = torch.Generator().manual_seed(seed)
-    return FeatureAugmentation(probability, rng, move_layout=move_layout)
+    return FeatureAugmentation(probability, drawn_by(rng), move_layout=move_layout)
 
 
 def _all(batch: int, classes: int) -> torch.Tensor:
@@ -113,6 +114,23 @@ def test_an_object_can_come_from_another_sample() -> None:
     assert bool((moved_mask[:, 1:][foreign] == 1).all())  # background stays its own sample's
 
 
+def test_masks_known_on_the_cpu_are_not_read_off_what_is_shown() -> None:
+    features, mask = torch.randn(4, 8, 24, 32), _mask(4)
+    asked: list[tuple[int, int]] = []
+
+    def real_masks(height: int, width: int) -> torch.Tensor:
+        asked.append((height, width))
+        return mask
+
+    rng = torch.Generator().manual_seed(0)
+    told = FeatureAugmentation(1.0, drawn_by(rng), real_masks=real_masks)
+    expected, expected_mask = _augmentation(1.0).layout(features, mask)
+    moved, moved_mask = told.layout(features, mask)
+    assert asked == [(24, 32)]
+    assert torch.equal(moved, expected)
+    assert torch.equal(moved_mask, expected_mask)
+
+
 def test_layout_is_determined_by_the_generator() -> None:
     features = torch.randn(4, 8, 24, 32)
     first, second, third = (
@@ -146,7 +164,7 @@ def test_generated_samples_before_the_first_real_one_stay_as_they_are() -> None:
     seed = 3
 
     def augmentation(first: int) -> FeatureAugmentation:
-        return FeatureAugmentation(1.0, torch.Generator().manual_seed(seed), first=first)
+        return FeatureAugmentation(1.0, drawn_by(torch.Generator().manual_seed(seed)), first=first)
 
     both = augmentation(2).content(vectors, _all(5, 2))
     assert torch.equal(both[:2], vectors[:2])

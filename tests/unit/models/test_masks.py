@@ -20,8 +20,12 @@ def _many_pixels(count: int) -> torch.Tensor:
     return PROBABILITIES_K[None, :, None, None].expand(1, 3, 1, count).contiguous()
 
 
+def _uniform(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
 def test_a_categorical_draw_is_one_hot_and_unbiased() -> None:
-    drawn = categorical_one_hot(_many_pixels(10_000), torch.Generator().manual_seed(0))
+    drawn = categorical_one_hot(_many_pixels(10_000), _uniform(1, 1, 1, 10_000))
     assert torch.equal(drawn.sum(1), torch.ones(1, 1, 10_000))
     share_K = drawn.mean((0, 2, 3))
     sigma_K = (PROBABILITIES_K * (1 - PROBABILITIES_K) / 10_000).sqrt()
@@ -32,8 +36,8 @@ def test_one_hot_masks_agree_with_argmax_and_with_the_cumulative_sum() -> None:
     mask = torch.randn(2, 4, 5, 6).softmax(1)
     expected = F.one_hot(mask.argmax(1), 4).permute(0, 3, 1, 2).float()
     assert torch.equal(argmax_one_hot(mask), expected)
-    drawn = categorical_one_hot(mask, torch.Generator().manual_seed(0))
-    uniform = torch.rand(2, 1, 5, 6, generator=torch.Generator().manual_seed(0))
+    uniform = _uniform(2, 1, 5, 6)
+    drawn = categorical_one_hot(mask, uniform)
     passed = (uniform > mask.cumsum(1)).sum(1).clamp_max(3)
     assert torch.equal(drawn, F.one_hot(passed, 4).permute(0, 3, 1, 2).float())
 
@@ -44,7 +48,7 @@ def test_the_first_of_equally_likely_classes_is_taken() -> None:
 
 
 def test_a_bernoulli_draw_is_unbiased_but_not_one_hot() -> None:
-    drawn = bernoulli_mask(_many_pixels(10_000), torch.Generator().manual_seed(0))
+    drawn = bernoulli_mask(_many_pixels(10_000), _uniform(1, 3, 1, 10_000))
     share_K = drawn.mean((0, 2, 3))
     sigma_K = (PROBABILITIES_K * (1 - PROBABILITIES_K) / 10_000).sqrt()
     assert torch.all((share_K - PROBABILITIES_K).abs() < 3 * sigma_K)

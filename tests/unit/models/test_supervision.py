@@ -21,6 +21,7 @@ from osmis_core.models.supervision.concatenation import InputConcatenation
 from osmis_core.models.supervision.content_attention import MaskedContentAttention
 from osmis_core.models.supervision.projection import Projection
 from osmis_core.training.real_pairs import image_pyramid
+from tests.draws import drawn_by
 
 NAMES = ("none", "projection", "input_concat", "mask_discriminator", "mca")
 WITH_MASKS = NAMES[1:]
@@ -72,7 +73,7 @@ def mask_gradient(network: OsmisDiscriminator | ProjectedDiscriminator, size: Si
 def test_every_part_decides_at_every_size(name: str, height: int, width: int) -> None:
     size = plan_size(height, width)
     network = discriminator(name, size)
-    augmentation = FeatureAugmentation(1.0, torch.Generator().manual_seed(0))
+    augmentation = FeatureAugmentation(1.0, drawn_by(torch.Generator().manual_seed(0)))
     for augment in (None, augmentation):
         judged = network.judge(network.perceive(pyramid(size)), soft_mask(size), augment)
         split = size.discriminator_blocks - size.low_level_blocks

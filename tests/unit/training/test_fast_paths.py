@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from osmis_core.data.pair import Pair
-from osmis_core.models.generator import Generator
 from osmis_core.training import fast_paths
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.fast_paths import FastPaths
@@ -113,25 +112,34 @@ def test_all_exact_paths_together(method: str, scene: Pair, make_config: MakeCon
         assert (fast[name] - gradient).norm() <= TOLERANCE * gradient.norm()
 
 
-def test_the_generator_is_compiled_once_after_the_first_step(
-    scene: Pair, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["projected", "osmis"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_replayed_step_takes_what_one_of_its_own_would_draw(
+    method: str, together: bool, scene: Pair, make_config: MakeConfig
 ) -> None:
-    """What it would compile to needs a GPU; when it does is the same everywhere."""
-    told: list[str] = []
-    monkeypatch.setattr(Generator, "compile", lambda _, mode: told.append(mode))
-    fast = FastPaths(bfloat16=False, compiled="reduce-overhead")
-    run = Optimisation(scene, make_config("projected", 20), torch.device("cpu"), fast)
-    assert told == []
-    for step in range(3):
-        run.run(step)
-        assert told == ["reduce-overhead"]
+    """The graph itself needs a GPU; what is put into it is the same everywhere."""
+    config = make_config(method, 60)
+    fast = FastPaths(bfloat16=False, together=together)
+    plain, replayed = (
+        Optimisation(scene, config, torch.device("cpu"), f)
+        for f in (fast, replace(fast, captured=True))
+    )
+    switched = config.mask_sampling_steps
+    steps = [*range(4), *range(switched - 1, switched + 4)]
+    for step in steps:
+        expected = plain.run(step).to_floats()
+        assert replayed.run(step).to_floats() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_only_a_gpu_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_gpu_captures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_paths, "has_fast_bfloat16", lambda _: True)
-    for name, compiled in (("cpu", "no"), ("cuda", "default")):
-        chosen = FastPaths.of(torch.device(name), 64 * 96, compiled="default")
-        assert chosen.compiled == compiled
+    for name, wanted, captured in (
+        ("cpu", True, False),
+        ("cuda", True, True),
+        ("cuda", False, False),
+    ):
+        chosen = FastPaths.of(torch.device(name), 64 * 96, cuda_graphs=wanted)
+        assert chosen.captured == captured
 
 
 def test_a_training_does_not_load_the_compiler() -> None:

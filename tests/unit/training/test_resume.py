@@ -161,14 +161,14 @@ def test_the_pool_of_views_is_a_function_of_the_step(scene: Pair, make_config: M
 
     steady = pairs()
     for step in range(400):
-        features, mask_BKHW = steady.batch(step)
+        chosen = steady.choose(step)
         assert len(steady.pool) * 3 <= POOL_SIZE + 2 * 3
         if step % 61 == 0:
-            again, mask_again_BKHW = pairs().batch(step)
-            assert torch.equal(features[0], again[0])
-            assert torch.equal(mask_BKHW, mask_again_BKHW)
-    returned, _ = steady.batch(61)  # as after a rollback
-    assert torch.equal(returned[0], pairs().batch(61)[0][0])
+            again = pairs().choose(step)
+            assert torch.equal(chosen.features[0], again.features[0])
+            assert torch.equal(chosen.mask_BKHW, again.mask_BKHW)
+    returned = steady.choose(61).features  # as after a rollback
+    assert torch.equal(returned[0], pairs().choose(61).features[0])
 
 
 def test_a_training_stopped_before_there_is_a_plan_makes_it_later(
