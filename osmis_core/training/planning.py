@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import deque
 from dataclasses import replace
 
 from osmis_core.training.config import TrainingConfig
+from osmis_core.training.real_pairs import FRESH_EVERY_STEPS
 
 CALIBRATION_STEPS = 24
 CALIBRATION_SHARE = 0.25
 """Of the budget: where steps are slow, the plan is made from as many as fit in here."""
 RECENT_STEPS = 10
+BLOCK_STEPS = FRESH_EVERY_STEPS
+"""Timed together: each of so many steps in a row is the one that draws new views."""
 REPLAN_STEPS = 50
 FINER_WORTH_STEPS = 1500
 """With fewer planned steps a size that was raised for small objects is not worth it (ADR 9)."""
 OVERRUN = 1.25
 """A training stops at this multiple of its time budget, should the machine have slowed down."""
+LATE = 1.05
+"""A plan that would take this many times what is left of the budget is shortened."""
 
 
 class Clock:
@@ -63,9 +69,11 @@ class StepPlanner:
     """Turns the time budget into steps, once the speed is known.
 
     The plan follows the machine's speed until the mask phase ends, since the first steps may have
-    met a busy machine; from then on it stands. Speeds are medians over steps of this run, so that
-    single slow steps decide nothing, and a resumed run needs as many steps of its own as a new one
-    before it touches the plan.
+    met a busy machine; from then on it is only shortened, if it would take longer than the budget,
+    and stands once the rates fall: a training that is stopped before has not settled. Speeds are
+    medians over blocks of steps of this run, so that single slow steps decide nothing, and a
+    resumed run needs as many steps of its own as a new one before it touches the plan. What lies
+    between steps (looks, checkpoints, reports) counts as well: next to a GPU's it is not little.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -73,6 +81,8 @@ class StepPlanner:
         self._steps_run = 0
         self._first_seconds = 0.0
         self._step_seconds: deque[float] = deque(maxlen=REPLAN_STEPS)
+        self._all_steps_seconds = 0.0
+        self._spent_before = 0.0
 
     @property
     def steps_per_second(self) -> float:
@@ -100,23 +110,49 @@ class StepPlanner:
         if self._steps_run == 1:
             self._first_seconds = seconds
             self._clock.end_warm_up()
+            self._spent_before = self._clock.spent_seconds
         else:
             self._step_seconds.append(seconds)
+            self._all_steps_seconds += seconds
         budget, planned = config.budget_seconds, config.steps
         if budget is None:
             return config
         spent = self._clock.spent_seconds
         if planned is None and self._is_calibrated(spent / budget, settled=settled):
-            typical = statistics.median(list(self._step_seconds)[-RECENT_STEPS:])
+            typical = self._typical_seconds(RECENT_STEPS)
             return replace(config, steps=step + max(1, int((budget - spent) / typical)))
         if planned is None or not self._is_time_to_revise(step):
             return config
         if step >= config.mask_sampling_steps or spent >= config.mask_sampling_share * budget:
-            return config
-        steps = step + max(1, int((budget - spent) / statistics.median(self._step_seconds)))
+            return self._shortened(config, planned, step, budget - spent)
+        steps = step + max(1, int((budget - spent) / self._typical_seconds(REPLAN_STEPS)))
         if config.mask_sampling_share * steps <= step:
             return config  # a slow moment must not end the mask phase
         return replace(config, steps=steps)
+
+    def _typical_seconds(self, recent: int) -> float:
+        """From one step to the next: the median of the last blocks, and what lies between steps."""
+        steps = list(self._step_seconds)[-recent:]
+        starts = range(len(steps) % BLOCK_STEPS, len(steps), BLOCK_STEPS)
+        blocks = [statistics.mean(steps[start : start + BLOCK_STEPS]) for start in starts]
+        return statistics.median(blocks or steps) + self._between_seconds()
+
+    def _between_seconds(self) -> float:
+        """From a step's end to the next one's beginning, on average."""
+        run_seconds = self._clock.spent_seconds - self._spent_before
+        return max(0.0, run_seconds - self._all_steps_seconds) / max(1, self._steps_run - 1)
+
+    def _shortened(
+        self, config: TrainingConfig, planned: int, step: int, left_seconds: float
+    ) -> TrainingConfig:
+        """Where the budget would end before the plan does, at the speed of the whole run."""
+        falling_from = 1 - config.rate_decay_share
+        mean_seconds = (self._clock.spent_seconds - self._spent_before) / (self._steps_run - 1)
+        if step >= falling_from * planned or (planned - step) * mean_seconds <= LATE * left_seconds:
+            return config
+        # so much, at least, that the rates fall as long as they should
+        steps = max(step + int(left_seconds / mean_seconds), math.ceil(step / falling_from))
+        return replace(config, steps=min(planned, steps))
 
     def _is_calibrated(self, spent_share: float, *, settled: bool) -> bool:
         enough = settled and self._steps_run >= CALIBRATION_STEPS

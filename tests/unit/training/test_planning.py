@@ -109,8 +109,44 @@ def test_the_plan_follows_the_machine_until_the_mask_phase_ends(
     assert config.steps is not None
     assert config.steps > 700
     settled = machine.run(planner, config, range(101, 251))
-    later = machine.run(planner, settled, range(251, 401), 10 * STEP)
+    assert settled.steps is not None
+    later = machine.run(planner, settled, range(251, 401), STEP / 10)
     assert later == settled
+
+
+def test_a_plan_that_would_overrun_is_shortened_while_the_rates_have_not_fallen(
+    machine: Machine, unplanned: TrainingConfig
+) -> None:
+    planner = StepPlanner(Clock())
+    config = machine.run(planner, unplanned, range(1, 301))
+    assert config.steps == pytest.approx(BUDGET / STEP, abs=2)
+    slow = machine.run(planner, config, range(301, 351), 2 * STEP)
+    assert slow.steps is not None
+    # 80 s are over; the mean step has taken 8 / 7 of what was planned
+    assert slow.steps == pytest.approx(350 + (BUDGET - 80) / (STEP * 8 / 7), abs=3)
+    ended = machine.run(planner, slow, range(351, round(0.7 * slow.steps) + 60), 2 * STEP)
+    assert ended.steps is not None
+    assert ended.steps < slow.steps
+    falling = round(0.7 * ended.steps) + 1
+    assert machine.run(planner, ended, range(falling, falling + 100), 9 * STEP) == ended
+
+
+def test_so_do_steps_that_draw_new_views(machine: Machine, unplanned: TrainingConfig) -> None:
+    """Every fifth, so that a median over steps would not see them."""
+    planner, config = StepPlanner(Clock()), unplanned
+    for step in range(1, 101):
+        seconds = 6 * STEP if step % 5 == 0 else STEP
+        config = machine.run(planner, config, range(step, step + 1), seconds)
+        if step >= CALIBRATION_STEPS:
+            assert config.steps == pytest.approx(BUDGET / (2 * STEP), rel=0.02)
+
+
+def test_what_lies_between_steps_counts(machine: Machine, unplanned: TrainingConfig) -> None:
+    planner, config = StepPlanner(Clock()), unplanned
+    for step in range(1, 101):
+        machine.now += STEP  # a report, a look
+        config = machine.run(planner, config, range(step, step + 1))
+    assert config.steps == pytest.approx(BUDGET / (2 * STEP), abs=5)
 
 
 def test_the_plan_survives_a_resume_at_step_49_with_a_slow_first_step(
