@@ -23,6 +23,7 @@ from osmis_core.sample_set import (
     SampleSetRequest,
     make_sample_set,
 )
+from osmis_core.set_warnings import set_warnings
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import TrainingConfig, config_from_plan
 from osmis_core.training.hooks import Progress, TrainingWarning
@@ -102,8 +103,7 @@ class Hooks:
 
     def on_warning(self, warning: TrainingWarning) -> None:
         """Into the job's warnings, which keep equal ones once."""
-        public = JobWarning(code=warning.code, detail=warning.detail, hint=warning.hint)
-        self._link.say(WarningReport(warning=public))
+        self._link.say(_public(warning))
 
 
 def train(assignment: Assignment, link: Supervised) -> None:
@@ -182,6 +182,8 @@ def sample(assignment: Assignment, link: Supervised) -> None:
         return
     (folder / ITEMS_FILE).write_text(json.dumps(made.items))
     (folder / SHEET_FILE).write_bytes(made.summary.preview_jpeg)
+    for warning in set_warnings(made.metrics):
+        link.say(_public(warning))
     link.say(
         SampledReport(
             archive=ARCHIVE_FILE,
@@ -225,6 +227,12 @@ class Stages:
         self._link.say(
             ProgressReport(phase=Phase(stage), progress=progress, gpu_bytes=_gpu_bytes())
         )
+
+
+def _public(warning: TrainingWarning) -> WarningReport:
+    """As clients see it among the warnings of the job or the set."""
+    public = JobWarning(code=warning.code, detail=warning.detail, hint=warning.hint)
+    return WarningReport(warning=public)
 
 
 def _gpu_bytes() -> int:

@@ -34,7 +34,7 @@ class TrainingWarning:
 
     Attributes:
         code: stable, snake_case: ``rolled_back``, ``undertrained``, ``plateau``,
-            ``earlier_state`` or ``coarser_size``.
+            ``earlier_state`` or ``coarser_size``; of a set ``few_plausible`` or ``alike``.
         detail: what happened, with its numbers.
         hint: what the user can do about it.
     """

@@ -31,3 +31,7 @@ def test_candidates_are_screened_unless_that_is_left_out(shared: Served) -> None
     assert screened["metrics"]["screening"]["candidates_drawn"] > 1
     assert plain["metrics"]["screening"] is None
     assert {item["candidate"] for item in plain["items"]} == {0}
+    # nothing looks like an object of the source after five steps, and who screens is told
+    assert screened["metrics"]["screening"]["plausible_share"] < 0.5
+    assert "few_plausible" in {warning["code"] for warning in screened["warnings"]}
+    assert "few_plausible" not in {warning["code"] for warning in plain["warnings"]}
