@@ -12,6 +12,7 @@ from bench.quality.setup import (
     FULL,
     METHODS,
     MINUTES,
+    ON_GPU,
     PAIRS,
     PROTOTYPE,
     SMALL,
@@ -23,7 +24,7 @@ from bench.quality.setup import (
 def main() -> None:
     """Runs one piece or all of them."""
     chosen = _parser().parse_args()
-    effort = SMALL if chosen.small else FULL
+    effort = ON_GPU if chosen.device == "cuda" else SMALL if chosen.small else FULL
     pairs = chosen.pair or (["coins"] if chosen.small else list(filter(is_here, PAIRS)))
     methods = chosen.method or [m for m in METHODS if not (chosen.small and m == "prototype")]
     if not PROTOTYPE.exists() and "prototype" in methods:
@@ -33,7 +34,7 @@ def main() -> None:
     failed = 0
     if chosen.command != "report":
         runs = [
-            make_run(pair, method, seed, minutes)
+            make_run(pair, method, seed, minutes, device=chosen.device)
             for seed in chosen.seed or [0]
             for pair in pairs
             for method in methods
@@ -62,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         type=float,
         help="of training, when it is looked at; the last is what it's planned for. Default: 3, 10",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="of trainings; has its own table"
     )
     parser.add_argument("--seed", action="append", type=int, help="default: 0")
     parser.add_argument(

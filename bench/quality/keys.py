@@ -79,6 +79,7 @@ class Run:
         set_code: hash of what makes a set of it.
         variant: name of what is otherwise than the method's default; empty: nothing.
         options: that, as fields of ``TrainingOptions``.
+        device: what it is trained on, ``cpu`` or ``cuda``.
     """
 
     pair: str
@@ -89,11 +90,13 @@ class Run:
     set_code: str
     variant: str = ""
     options: tuple[tuple[str, Any], ...] = ()
+    device: str = "cpu"
 
     @property
     def label(self) -> str:
-        """Method and variant."""
-        return "-".join(filter(None, (self.method, self.variant)))
+        """Method, variant, and the device if it isn't the usual one."""
+        device = "" if self.device == "cpu" else self.device
+        return "-".join(filter(None, (self.method, self.variant, device)))
 
     @property
     def planned(self) -> float:
@@ -155,6 +158,7 @@ def make_run(
     *,
     variant: str = "",
     options: tuple[tuple[str, Any], ...] = (),
+    device: str = "cpu",
     root: Path = ROOT,
 ) -> Run:
     """A run keyed by its pair and the code that makes it; its options are told by its variant."""
@@ -167,6 +171,7 @@ def make_run(
         set_code=hash_of(root, MADE_BY[method]),
         variant=variant,
         options=options,
+        device=device,
     )
 
 

@@ -8,6 +8,8 @@ from bench.quality.setup import Effort
 from bench.quality.sheets import sheet_links
 from bench.quality.table import Result, read_results, tables, troubles
 
+MINUTES_ON = {"cpu": "on one CPU thread", "cuda": "on a GPU that runs of other rows share"}
+
 
 def write_report(effort: Effort) -> str:
     """The tables of all pairs; also in ``table.md``, with the contact sheets of the first seed."""
@@ -50,9 +52,9 @@ error over seeds.
   **patches**: patches of the source put together from noise, image and mask at once; no network.
   **copy_paste**: the source's objects pasted elsewhere on its filled-in background.
   **augmented**: the source under random flips, scales, rotations and shifts: the reference.
-- **minutes**: of training, on one CPU thread. "3 of 10" is a training planned for 10 minutes, as
-  it stands after 3. How many **steps** they are good for depends on the machine, and on what else
-  it does. The prototype's are of processor time, the others' of the wall clock.
+- **minutes**: of training, {MINUTES_ON[effort.device]}. "3 of 10" is a training planned for 10
+  minutes, as it stands after 3. How many **steps** they are good for depends on the machine, and on
+  what else it does. The prototype's are of processor time, the others' of the wall clock.
 - **U-Net mIoU**: a small U-Net trained on the set alone (150 steps, 128 px short side, mean of
   {effort.unet_repeats}), on the real pair under flips, scales, rotations and shifts.
 - **LPIPS diversity**: mean over pairs of samples; {diversity}.

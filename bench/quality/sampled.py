@@ -24,7 +24,11 @@ def product_set(snapshot: Snapshot, pair: Pair, archive: Path) -> dict[str, Any]
         TrainingError: ``collapsed``: the product refuses to make a set of it.
     """
     request = SampleSetRequest(
-        n=GENERATED, seed=snapshot.run.seed, output_h=pair.height, output_w=pair.width, device="cpu"
+        n=GENERATED,
+        seed=snapshot.run.seed,
+        output_h=pair.height,
+        output_w=pair.width,
+        device=snapshot.run.device,
     )
     made = make_sample_set(
         pair,
@@ -43,7 +47,7 @@ def published_samples(snapshot: Snapshot, pair: Pair, count: int) -> Iterator[tu
     Yields:
         uint8 image (H, W, 3) and classes (H, W), at the source's size.
     """
-    sampler = Sampler(snapshot.checkpoint, "cpu")
+    sampler = Sampler(snapshot.checkpoint, snapshot.run.device)
     for coarse in sampler.sample(snapshot.run.seed, range(count)):
         image_HWC, mask_HW = resize_sample(coarse, (pair.height, pair.width))
         yield (to_grey(image_HWC) if pair.is_grey else image_HWC), mask_HW

@@ -53,11 +53,13 @@ class Effort:
         judged: samples of a set that are measured.
         unet_repeats: U-Nets, each from another seed.
         folder: takes ``results/``, ``sheets/`` and ``table.md``.
+        device: that trainings and the sets of networks are made on, ``cpu`` or ``cuda``.
     """
 
     judged: int
     unet_repeats: int
     folder: Path
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -66,6 +68,7 @@ class Effort:
 
 
 FULL = Effort(judged=SAMPLES, unet_repeats=3, folder=DOCS)
+ON_GPU = Effort(judged=SAMPLES, unet_repeats=3, folder=DOCS / "gpu", device="cuda")
 SMALL = Effort(judged=12, unet_repeats=1, folder=WORK / "small")
 
 

@@ -38,7 +38,7 @@ def plan_of(run: Run, pair: Pair, method: Method) -> TrainingPlan:
         seed=run.seed,
         **dict(run.options),
     )
-    return plan_training(pair, options, has_gpu=False)
+    return plan_training(pair, options, has_gpu=run.device != "cpu")
 
 
 def train_snapshots(run: Run, pair: Pair, method: Method) -> None:
@@ -54,7 +54,8 @@ def train_snapshots(run: Run, pair: Pair, method: Method) -> None:
         if snapshot.checkpoint.exists():
             continue
         is_last = snapshot.minutes == run.planned
-        notes = _train_to(None if is_last else 60 * snapshot.minutes, pair, config, working)
+        until = None if is_last else 60 * snapshot.minutes
+        notes = _train_to(until, pair, config, working, run.device)
         notes_path(snapshot).write_text(json.dumps(notes, indent=1) + "\n")
         partial = snapshot.checkpoint.with_suffix(".partial")
         shutil.copyfile(working, partial)
@@ -67,7 +68,7 @@ def notes_path(snapshot: Snapshot) -> Path:
 
 
 def _train_to(
-    seconds: float | None, pair: Pair, config: TrainingConfig, working: Path
+    seconds: float | None, pair: Pair, config: TrainingConfig, working: Path, device: str
 ) -> dict[str, Any]:
     """Trains on until so many seconds are over, all earlier runs included, or to the end."""
     resume = working if working.exists() else None
@@ -77,7 +78,8 @@ def _train_to(
     trouble = None
     if left > 0:
         try:
-            ended = train(pair, config, hooks, resume=resume, options=RunOptions(threads=THREADS))
+            options = RunOptions(device=device, threads=THREADS)
+            ended = train(pair, config, hooks, resume=resume, options=options)
             trouble = ended.finding
         except TrainingError as error:
             if not working.exists():
