@@ -3,7 +3,7 @@
     python -m bench.refinement                 # ours; the prototype too where it lies beside
     python -m bench.refinement --samples 8 --no-prototype
     python -m bench.refinement --hundred       # 100 samples of coffee, as a sample set refines them
-    python -m bench.refinement --hundred --device cuda     # in batches; unmeasured as yet
+    python -m bench.refinement --hundred --device cuda     # in batches
 
 The coarse samples are mirrored and shifted copies of the source, made small. Both sides of a pair
 run one after the other, so that the ratio holds on a machine whose load changes. ``--hundred``

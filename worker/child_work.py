@@ -241,8 +241,18 @@ def _gpu_bytes() -> int:
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether there was not enough memory, on the machine or on the GPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+    """Whether there was not enough memory, on the machine or on the GPU.
+
+    What ends a recording for want of memory may hide it behind an error of the recording's own.
+    """
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, MemoryError | torch.OutOfMemoryError):
+            return True
+        if isinstance(current, RuntimeError) and "out of memory" in str(current):
+            return True
+        current = current.__cause__ or current.__context__
+    return False
 
 
 def _with_batch_size(path: Path, batch_size: int) -> Path:

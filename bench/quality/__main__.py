@@ -12,21 +12,26 @@ from bench.quality.setup import (
     FULL,
     METHODS,
     MINUTES,
+    ON_DEVICE,
     ON_GPU,
     PAIRS,
     PROTOTYPE,
     SMALL,
     SMALL_MINUTES,
+    Method,
     is_here,
 )
 
 
 def main() -> None:
     """Runs one piece or all of them."""
-    chosen = _parser().parse_args()
+    parser = _parser()
+    chosen = parser.parse_args()
+    if chosen.small and chosen.device != "cpu":
+        parser.error("--small is for CPUs")
     effort = ON_GPU if chosen.device == "cuda" else SMALL if chosen.small else FULL
     pairs = chosen.pair or (["coins"] if chosen.small else list(filter(is_here, PAIRS)))
-    methods = chosen.method or [m for m in METHODS if not (chosen.small and m == "prototype")]
+    methods = chosen.method or [m for m in METHODS if m != "prototype" or effort is FULL]
     if not PROTOTYPE.exists() and "prototype" in methods:
         print(f"no prototype to compare with: {PROTOTYPE} is not here")
         methods = [method for method in methods if method != "prototype"]
@@ -34,16 +39,22 @@ def main() -> None:
     failed = 0
     if chosen.command != "report":
         runs = [
-            make_run(pair, method, seed, minutes, device=chosen.device)
+            make_run(pair, method, seed, minutes, device=device_of(method, chosen.device))
             for seed in chosen.seed or [0]
             for pair in pairs
             for method in methods
         ]
-        failed = run_all(runs, effort, chosen.command, chosen.jobs)
+        jobs = chosen.jobs or (1 if chosen.device == "cuda" else os.cpu_count() or 1)
+        failed = run_all(runs, effort, chosen.command, jobs)
     if chosen.command in {"report", "all"}:
         print(write_report(effort))
     if failed:
         raise SystemExit(f"{failed} of the runs failed; run it again for what is missing.")
+
+
+def device_of(method: Method, device: str) -> str:
+    """What a method is trained or made on, where this device is asked for."""
+    return device if method in ON_DEVICE else "cpu"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", action="append", type=int, help="default: 0")
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="runs at once, a thread each"
+        "--jobs", type=int, help="runs at once, a thread each; default: the cores, one on a GPU"
     )
     return parser
 

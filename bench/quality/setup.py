@@ -22,6 +22,8 @@ METHODS: tuple[Method, ...] = (
     "copy_paste",
     "augmented",
 )
+ON_DEVICE: frozenset[Method] = frozenset({"ours", "published"})
+"""What can be trained on a GPU."""
 TRAINED: frozenset[Method] = frozenset({"ours", "published", "prototype"})
 
 ROOT = Path(__file__).parents[2]

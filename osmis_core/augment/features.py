@@ -45,7 +45,8 @@ class FeatureAugmentation:
         move_layout: whether layout features are changed too.
         first: the samples of a batch before this one are generated, and left as they are.
         real_masks: the real pairs' masks on a grid of the height and width given, on the CPU; None:
-            they are read off what ``layout`` is shown, which waits for a GPU.
+            they are read off what ``layout`` is shown, which waits for a GPU, and can't be done
+            again for a replayed step.
     """
 
     def __init__(

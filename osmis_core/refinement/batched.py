@@ -1,6 +1,6 @@
 """Many coarse samples in, native-size pairs out: the refiner for GPUs.
 
-Tested on a CPU against the compiled loops; its speed on a GPU is unmeasured (``make bench-gpu``).
+Tested on a CPU against the compiled loops; timed on a GPU by ``make bench-gpu``.
 """
 
 from __future__ import annotations

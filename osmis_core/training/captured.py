@@ -7,6 +7,7 @@ a GPU busy for a tenth of the time; a graph is launched at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 
 import torch
 
@@ -31,7 +32,7 @@ class Captured:
     """
 
     def __init__(self, work: Work, inputs: HostInputs, device: torch.device) -> None:
-        self._work, self._inputs = work, inputs
+        self._work, self._inputs, self._device = work, inputs, device
         self._is_cuda = device.type == "cuda"
         self._stream = (
             torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -50,8 +51,13 @@ class Captured:
             rng: the step's.
             kind: of step: another one does other work, and is recorded anew.
         """
+        with torch.cuda.device(self._device) if self._is_cuda else nullcontext():
+            return self._run(rng, kind)
+
+    def _run(self, rng: torch.Generator, kind: Hashable) -> list[torch.Tensor]:
         if kind != self._kind:
-            self._kind, self._replay, self._steps_before_recording = kind, None, WARM_UP_STEPS
+            self._kind, self._steps_before_recording = kind, WARM_UP_STEPS
+            self._forget()
         if self._steps_before_recording:
             self._steps_before_recording -= 1
             self._inputs.begin(rng)
@@ -62,6 +68,15 @@ class Captured:
         results = [scalar.clone() for scalar in self._replay()]
         self._keep_pace()
         return results
+
+    def _forget(self) -> None:
+        """Gives back what the last recording's results lie in, before others are made."""
+        if self._replay is None:
+            return
+        self._replay = None
+        if self._is_cuda:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
 
     def _aside(self) -> list[torch.Tensor]:
         """On a stream that is not the default one, as a recording is made."""

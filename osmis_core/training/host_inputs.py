@@ -56,6 +56,9 @@ class HostInputs:
         Args:
             make: returns a tensor, or tensors in dataclasses, lists and tuples, none of which is
                 anyone else's. Called again it makes the same shapes.
+
+        Raises:
+            ValueError: from ``begin_again``, where it doesn't.
         """
         if self._next is not None:
             self._next += 1
@@ -87,4 +90,6 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 def _overwrite(place: Any, value: Any) -> None:
     for kept, new in zip(_tensors(place), _tensors(value), strict=True):
+        if kept.shape != new.shape:  # copying would spread one sample's draw over all
+            raise ValueError(f"drawn again as {tuple(new.shape)}, was {tuple(kept.shape)}")
         kept.copy_(new)

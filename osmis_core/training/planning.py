@@ -14,7 +14,7 @@ from osmis_core.training.real_pairs import FRESH_EVERY_STEPS
 CALIBRATION_STEPS = 24
 CALIBRATION_SHARE = 0.25
 """Of the budget: where steps are slow, the plan is made from as many as fit in here."""
-RECENT_STEPS = 10
+RECENT_STEPS = 20
 BLOCK_STEPS = FRESH_EVERY_STEPS
 """Timed together: each of so many steps in a row is the one that draws new views."""
 REPLAN_STEPS = 50
@@ -22,8 +22,10 @@ FINER_WORTH_STEPS = 1500
 """With fewer planned steps a size that was raised for small objects is not worth it (ADR 9)."""
 OVERRUN = 1.25
 """A training stops at this multiple of its time budget, should the machine have slowed down."""
-LATE = 1.05
+LATE = 1.1
 """A plan that would take this many times what is left of the budget is shortened."""
+LATE_FROM_SHARE = 0.2
+"""Of the budget, spent in one run, before its speed can shorten a plan."""
 
 
 class Clock:
@@ -86,9 +88,9 @@ class StepPlanner:
 
     @property
     def steps_per_second(self) -> float:
-        """Over the last steps, warm-up left out where there are others."""
+        """Over the last steps and what lies between; warm-up left out where there are others."""
         timed = self._step_seconds or [self._first_seconds]
-        return len(timed) / max(sum(timed), 1e-9)
+        return 1 / max(statistics.mean(timed) + self._between_seconds(), 1e-9)
 
     def is_over_budget(self, config: TrainingConfig) -> bool:
         """Whether far more than the budget is spent."""
@@ -124,7 +126,7 @@ class StepPlanner:
         if planned is None or not self._is_time_to_revise(step):
             return config
         if step >= config.mask_sampling_steps or spent >= config.mask_sampling_share * budget:
-            return self._shortened(config, planned, step, budget - spent)
+            return self._shortened(config, planned, step, budget, spent)
         steps = step + max(1, int((budget - spent) / self._typical_seconds(REPLAN_STEPS)))
         if config.mask_sampling_share * steps <= step:
             return config  # a slow moment must not end the mask phase
@@ -143,15 +145,20 @@ class StepPlanner:
         return max(0.0, run_seconds - self._all_steps_seconds) / max(1, self._steps_run - 1)
 
     def _shortened(
-        self, config: TrainingConfig, planned: int, step: int, left_seconds: float
+        self, config: TrainingConfig, planned: int, step: int, budget: float, spent: float
     ) -> TrainingConfig:
-        """Where the budget would end before the plan does, at the speed of the whole run."""
+        """Where the budget would end first, at the speed of the run and at that of its end."""
         falling_from = 1 - config.rate_decay_share
-        mean_seconds = (self._clock.spent_seconds - self._spent_before) / (self._steps_run - 1)
-        if step >= falling_from * planned or (planned - step) * mean_seconds <= LATE * left_seconds:
+        run_seconds = self._clock.spent_seconds - self._spent_before
+        if step >= falling_from * planned or run_seconds < LATE_FROM_SHARE * budget:
+            return config
+        # slow steps that are over say as little as those of this moment
+        mean_seconds = run_seconds / (self._steps_run - 1)
+        seconds = min(mean_seconds, self._typical_seconds(REPLAN_STEPS))
+        if (planned - step) * seconds <= LATE * (budget - spent):
             return config
         # so much, at least, that the rates fall as long as they should
-        steps = max(step + int(left_seconds / mean_seconds), math.ceil(step / falling_from))
+        steps = max(step + int((budget - spent) / seconds), math.ceil(step / falling_from))
         return replace(config, steps=min(planned, steps))
 
     def _is_calibrated(self, spent_share: float, *, settled: bool) -> bool:

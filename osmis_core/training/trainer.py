@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -118,7 +119,8 @@ def train(
     result = run.until_done()
     if result is None:
         clock, config = run.clock, run.coarser_config()
-        del run  # and its networks
+        del run  # and its networks, which it shares a cycle with
+        gc.collect()
         run = _Run(pair, config, hooks, options or RunOptions(), None, clock)
         result = run.until_done()
     assert result is not None, "there is one coarser size"

@@ -57,10 +57,11 @@ def test_a_step_of_its_own_leaves_earlier_draws_alone() -> None:
     assert all(map(torch.equal, first, kept))
 
 
-def test_other_shapes_are_refused() -> None:
-    sizes = iter((2, 3))
+@pytest.mark.parametrize("again", [1, 3])
+def test_other_shapes_are_refused(again: int) -> None:
+    sizes = iter((2, again))
     inputs = HostInputs(torch.device("cpu"))
     inputs.begin(seeded(1))
     inputs.take(lambda rng: torch.rand(next(sizes), generator=rng))
-    with pytest.raises(RuntimeError, match="size"):
+    with pytest.raises(ValueError, match=r"drawn again"):
         inputs.begin_again(seeded(2))
