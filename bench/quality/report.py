@@ -8,7 +8,7 @@ from bench.quality.setup import Effort
 from bench.quality.sheets import sheet_links
 from bench.quality.table import Result, read_results, tables, troubles
 
-MINUTES_ON = {"cpu": "on one CPU thread", "cuda": "on a GPU that runs of other rows share"}
+MINUTES_ON = {"cpu": "on one CPU thread", "cuda": "on a GPU shared with other rows' trainings"}
 
 
 def write_report(effort: Effort) -> str:
