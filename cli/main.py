@@ -39,6 +39,7 @@ app.add_typer(weights, name="weights")
 
 Url = Annotated[str | None, typer.Option(help="A running service; without it, one is started.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the result.")]
+Count = Annotated[int, typer.Option("-n", "--n", min=1, max=10_000, help="Samples to generate.")]
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 MaskFile = Annotated[
     Path | None,
@@ -153,7 +154,7 @@ def run(
         str, typer.Option(help="native, train or WxH, of the delivered images.")
     ] = "native",
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
-    n: Annotated[int, typer.Option(min=1, max=10_000, help="Samples to generate.")] = 100,
+    n: Count = 100,
     classes: Annotated[str | None, typer.Option(help="Names by index: background,coin")] = None,
     url: Url = None,
     data_dir: DataDir = None,
@@ -186,7 +187,7 @@ def run(
 def samples(
     job: Annotated[str, typer.Argument(help="Id of a trained job.")],
     output: Output,
-    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Samples to generate.")] = 100,
+    n: Count = 100,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples.")] = 0,
     url: Url = None,
     data_dir: DataDir = None,
