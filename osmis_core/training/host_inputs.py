@@ -43,6 +43,9 @@ class HostInputs:
         """A step like the last: all that it took is made at once, where the last one had it.
 
         What it takes after this is handed out in the same order.
+
+        Raises:
+            ValueError: something was made in another shape.
         """
         self._rng, self._next = rng, 0
         made = [make(rng) for make, _ in self._taken]
@@ -56,9 +59,6 @@ class HostInputs:
         Args:
             make: returns a tensor, or tensors in dataclasses, lists and tuples, none of which is
                 anyone else's. Called again it makes the same shapes.
-
-        Raises:
-            ValueError: from ``begin_again``, where it doesn't.
         """
         if self._next is not None:
             self._next += 1
@@ -83,8 +83,14 @@ def _map(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
+    """All of a structure's, in order."""
     found: list[Tensor] = []
-    _map(lambda tensor: found.append(tensor) or tensor, tree)  # type: ignore[func-returns-value]
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _map(keep, tree)
     return found
 
 

@@ -139,21 +139,25 @@ class StepPlanner:
         blocks = [statistics.mean(steps[start : start + BLOCK_STEPS]) for start in starts]
         return statistics.median(blocks or steps) + self._between_seconds()
 
+    @property
+    def _run_seconds(self) -> float:
+        """Since this run's first step, which is warm-up."""
+        return self._clock.spent_seconds - self._spent_before
+
     def _between_seconds(self) -> float:
         """From a step's end to the next one's beginning, on average."""
-        run_seconds = self._clock.spent_seconds - self._spent_before
-        return max(0.0, run_seconds - self._all_steps_seconds) / max(1, self._steps_run - 1)
+        between = max(0.0, self._run_seconds - self._all_steps_seconds)
+        return between / max(1, self._steps_run - 1)
 
     def _shortened(
         self, config: TrainingConfig, planned: int, step: int, budget: float, spent: float
     ) -> TrainingConfig:
         """Where the budget would end first, at the speed of the run and at that of its end."""
         falling_from = 1 - config.rate_decay_share
-        run_seconds = self._clock.spent_seconds - self._spent_before
-        if step >= falling_from * planned or run_seconds < LATE_FROM_SHARE * budget:
+        if step >= falling_from * planned or self._run_seconds < LATE_FROM_SHARE * budget:
             return config
         # slow steps that are over say as little as those of this moment
-        mean_seconds = run_seconds / (self._steps_run - 1)
+        mean_seconds = self._run_seconds / (self._steps_run - 1)
         seconds = min(mean_seconds, self._typical_seconds(REPLAN_STEPS))
         if (planned - step) * seconds <= LATE * (budget - spent):
             return config

@@ -20,7 +20,7 @@ from osmis_core.errors import TrainingError
 from osmis_core.training import collapse, health
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.step import Optimisation, StepLosses
-from worker.child_work import train
+from worker.child_work import is_memory_error, train
 from worker.protocol import (
     Assignment,
     CheckpointReport,
@@ -170,3 +170,32 @@ def test_a_full_disk_is_told_and_worth_another_attempt(assignment: Assignment) -
         assert child.wait(60) == 0
     assert (told["type"], told["code"], told["again"]) == ("failure", "disk_full", True)
     assert not list(assignment.folder.glob("checkpoint-*.safetensors"))
+
+
+def hidden(error: Exception) -> Exception:
+    """As the end of a recording hides what ended it."""
+    try:
+        try:
+            raise error
+        except type(error):
+            raise RuntimeError("the capture was invalidated")  # noqa: B904
+    except RuntimeError as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (hidden(torch.OutOfMemoryError("CUDA out of memory")), True),
+        (RuntimeError("shapes don't match"), False),
+        (hidden(ValueError("out of range")), False),
+        (ValueError("out of memory of what a value may be"), False),
+    ],
+)
+def test_want_of_memory_is_recognised_also_behind_another_error(
+    error: Exception, expected: bool
+) -> None:
+    assert is_memory_error(error) == expected
