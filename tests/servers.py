@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,10 +25,16 @@ _LAUNCHER = Path(__file__).parents[1] / "jobs" / "valkey" / "launch.py"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, below 50 000: SeaweedFS adds 10 000 for gRPC."""
+    """Ports that were free a moment ago, each with the one 10 000 above it.
+
+    SeaweedFS takes both (the upper for gRPC). All lie below those that the kernel gives out
+    by itself (32 768 and more), and the search begins anywhere: servers that start at the
+    same moment seldom find the same ones.
+    """
     found: list[int] = []
+    first = random.randrange(12_000, 21_000)
     with contextlib.ExitStack() as held:
-        for port in range(21_000 + os.getpid() % 20_000, 50_000):
+        for port in range(first, 22_000):
             pair = [held.enter_context(socket.socket()) for _ in range(2)]
             with contextlib.suppress(OSError):
                 pair[0].bind(("127.0.0.1", port))
@@ -36,6 +43,10 @@ def free_ports(count: int) -> list[int]:
             if len(found) == count:
                 return found
     raise RuntimeError("no free ports")
+
+
+class PortTakenError(RuntimeError):
+    """Another server was quicker to take a port that had been free."""
 
 
 @dataclass
@@ -62,9 +73,15 @@ class SeaweedFS:
 
     def start(self) -> SeaweedFS:
         """Start it and wait until it takes an object."""
-        self.launch()
-        self._wait()
-        return self
+        for _ in range(5):
+            self.launch()
+            try:
+                self._wait()
+            except PortTakenError:
+                self.s3_port = 0
+            else:
+                return self
+        raise PortTakenError("five times in a row")
 
     def launch(self) -> None:
         """Start it without waiting."""
@@ -118,7 +135,9 @@ class SeaweedFS:
         while True:
             assert self.process is not None
             if self.process.poll() is not None:
-                raise RuntimeError((self.folder / "weed.log").read_text()[-2_000:])
+                last_words = (self.folder / "weed.log").read_text()[-2_000:]
+                taken = "Port allocation failed" in last_words.splitlines()[-1]
+                raise (PortTakenError if taken else RuntimeError)(last_words)
             try:
                 store.put_bytes("ready", b"ready")
                 store.get_bytes("ready")

@@ -210,7 +210,7 @@ class Stack:
 
 def _gateway_port() -> int:
     """A free one below those that SeaweedFS takes whenever it starts."""
-    for port in range(12_000 + os.getpid() % 8_000, 21_000):
+    for port in range(10_000 + os.getpid() % 1_000, 12_000):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
