@@ -103,17 +103,27 @@ def _ending(task: Job | SampleSet, events: list[dict[str, Any]]) -> Iterator[str
 
 
 def training_lost(events: list[dict[str, Any]]) -> Iterator[float]:
-    """Seconds of training that had to be done again, each time that the step fell back."""
-    attempt: list[tuple[float, int]] = []
+    """Seconds of training that had to be done again, each time that the step fell back.
+
+    As much as may have been: from the last moment at which no more than the step it went on from
+    was told. What passed between two attempts is not training.
+    """
+    seconds, last_at = 0.0, None
+    reached: list[tuple[float, int]] = []
     for event in events:
+        if event["type"] == "status":
+            last_at = None
         if event["type"] != "progress" or event["data"]["phase"] != Phase.TRAINING:
             continue
         at, step = int(event["id"].split("-")[0]) / 1_000, event["data"]["progress"]["step"]
-        if attempt and step < attempt[-1][1]:
-            # of this attempt alone: the time before it, waiting included, was paid already
-            yield attempt[-1][0] - next((t for t, s in attempt if s >= step), attempt[0][0])
-            attempt = []
-        attempt.append((at, step))
+        seconds += 0.0 if last_at is None else at - last_at
+        last_at = at
+        if reached and step < reached[-1][1]:
+            reached = [one for one in reached if one[1] <= step]
+            kept = reached[-1][0] if reached else 0.0
+            yield seconds - kept
+            seconds = kept
+        reached.append((seconds, step))
 
 
 def _stored(job: Job, sample_set: SampleSet, objects: ObjectStore) -> Iterator[str]:
