@@ -187,6 +187,7 @@ def test_any_interleaving(client: redis.Redis, settings: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_many_interleavings(client: redis.Redis, settings: Settings) -> None:
     many = hypothesis_settings(max_examples=300, stateful_step_count=60)
     run_machine(lambda: Interleavings(client, settings), settings=many)
