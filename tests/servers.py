@@ -45,6 +45,10 @@ def free_ports(count: int) -> list[int]:
     raise RuntimeError("no free ports")
 
 
+_TAKEN = ("Port allocation failed", "address already in use")
+"""What SeaweedFS says where a port is another's."""
+
+
 class PortTakenError(RuntimeError):
     """Another server was quicker to take a port that had been free."""
 
@@ -73,12 +77,14 @@ class SeaweedFS:
 
     def start(self) -> SeaweedFS:
         """Start it and wait until it takes an object."""
+        given = self.s3_port
         for _ in range(5):
             self.launch()
             try:
                 self._wait()
             except PortTakenError:
-                self.s3_port = 0
+                (self.folder / "weed.log").unlink()
+                self.s3_port = given
             else:
                 return self
         raise PortTakenError("five times in a row")
@@ -136,7 +142,7 @@ class SeaweedFS:
             assert self.process is not None
             if self.process.poll() is not None:
                 last_words = (self.folder / "weed.log").read_text()[-2_000:]
-                taken = "Port allocation failed" in last_words.splitlines()[-1]
+                taken = any(sign in last_words for sign in _TAKEN)
                 raise (PortTakenError if taken else RuntimeError)(last_words)
             try:
                 store.put_bytes("ready", b"ready")

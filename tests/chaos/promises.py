@@ -105,8 +105,9 @@ def _ending(task: Job | SampleSet, events: list[dict[str, Any]]) -> Iterator[str
 def training_lost(events: list[dict[str, Any]]) -> Iterator[float]:
     """Seconds of training that had to be done again, each time that the step fell back.
 
-    As much as may have been: from the last moment at which no more than the step it went on from
-    was told. What passed between two attempts is not training.
+    From the last moment at which no more than the step it went on from was told, to the last told
+    step: what an attempt trained untold (a beat; longer while Valkey is away) is not in it. What
+    passed between two attempts is not training.
     """
     seconds, last_at = 0.0, None
     reached: list[tuple[float, int]] = []
@@ -119,10 +120,10 @@ def training_lost(events: list[dict[str, Any]]) -> Iterator[float]:
         seconds += 0.0 if last_at is None else at - last_at
         last_at = at
         if reached and step < reached[-1][1]:
+            again = next(then for then, before in reached if before >= step)
             reached = [one for one in reached if one[1] <= step]
-            kept = reached[-1][0] if reached else 0.0
-            yield seconds - kept
-            seconds = kept
+            yield seconds - (reached[-1][0] if reached else 0.0)
+            seconds = again
         reached.append((seconds, step))
 
 

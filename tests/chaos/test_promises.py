@@ -42,5 +42,14 @@ def test_steps_of_several_attempts_can_be_lost_at_once() -> None:
     assert list(training_lost(told)) == [pytest.approx(30), pytest.approx(8)]
 
 
+def test_what_was_kept_once_can_still_be_lost_later() -> None:
+    told = _told(
+        (0, "running"), (1, 0), (71, 70), (72, "queued"), (90, "running"), (91, 60), (111, 80),
+        (112, "queued"), (200, "running"), (201, 20),
+    )  # fmt: skip
+
+    assert list(training_lost(told)) == [pytest.approx(70), pytest.approx(90)]
+
+
 def test_nothing_is_lost_where_training_goes_on() -> None:
     assert list(training_lost(_told((0, "running"), (1, 0), (2, 3), (9, "running"), (9, 3)))) == []
