@@ -49,7 +49,11 @@ def measure(snapshot: Snapshot, place: Path | None, effort: Effort) -> dict[str,
 
 def _measurements(snapshot: Snapshot, place: Path, effort: Effort) -> dict[str, Any]:
     image, mask = PAIRS[snapshot.run.pair]
-    options = EvaluationOptions(limit=effort.judged, unet_repeats=effort.unet_repeats)
+    options = EvaluationOptions(
+        limit=effort.judged,
+        unet=snapshot.is_last,  # by far the longest part
+        unet_repeats=effort.unet_repeats,
+    )
     report = evaluate(place, image, mask, options)
     return {
         "judged": report["set"]["judged"],

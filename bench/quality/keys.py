@@ -22,7 +22,10 @@ _TRAINER = (
     *(_CORE + part for part in ("data", "models", "augment", "training")),
     *(
         _CORE + part
-        for part in ("losses.py", "masks.py", "diversity.py", "gradients.py", "precision.py")
+        for part in (
+            *("losses.py", "masks.py", "diversity.py", "layout_overlap.py"),
+            *("gradients.py", "precision.py"),
+        )
     ),
     _BENCH + "trained.py",
 )
@@ -133,6 +136,11 @@ class Snapshot:
         run = self.run
         trained = f"_m{self.minutes:g}of{run.planned:g}" if run.minutes else ""
         return f"{run.pair}_{run.label}{trained}_s{run.seed}"
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the training has ended then, as a job's has."""
+        return self.minutes == self.run.planned
 
     @property
     def checkpoint(self) -> Path:

@@ -53,8 +53,7 @@ def train_snapshots(run: Run, pair: Pair, method: Method) -> None:
     for snapshot in run.snapshots:
         if snapshot.checkpoint.exists():
             continue
-        is_last = snapshot.minutes == run.planned
-        until = None if is_last else 60 * snapshot.minutes
+        until = None if snapshot.is_last else 60 * snapshot.minutes
         notes = _train_to(until, pair, config, working, run.device)
         notes_path(snapshot).write_text(json.dumps(notes, indent=1) + "\n")
         partial = snapshot.checkpoint.with_suffix(".partial")

@@ -35,9 +35,9 @@ class Checkpoint:
     Attributes:
         step: steps done.
         config: what is trained.
-        tensors: ``generator.…``, ``average.…``, ``discriminator.…`` and both Adams; ``best.…``,
-            the average when its samples were best. Until the hook returns they are the training's
-            own.
+        tensors: ``generator.…``, ``average.…``, ``discriminator.…``, both Adams, and
+            ``overlap.mean``, of layouts' overlap; ``best.…``, the average when its samples were
+            best. Until the hook returns they are the training's own.
         extra: JSON-able: seconds trained, whether training has ended and why, rollbacks, looks at
             samples, and ``samples_from_step`` where ``best.…`` is what sets are made of.
     """

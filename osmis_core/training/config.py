@@ -35,6 +35,7 @@ class TrainingConfig:
         rate_decay_share: of the planned steps, the last, in which both rates fall.
         betas: Adam's.
         diversity_weight: λ, at an adversarial weight of 1.
+        overlap_weight: of the penalty on layouts that repeat more than views' do, at its height.
         augmentation_probability: p of each differentiable augmentation of both sides.
         geometric_augmentation: whether the differentiable augmentation moves pixels, too.
         feature_augmentation_probability: p of each feature augmentation of real pairs.
@@ -63,6 +64,7 @@ class TrainingConfig:
     rate_decay_share: float = 0.0
     betas: tuple[float, float] = (0.5, 0.999)
     diversity_weight: float = 0.5
+    overlap_weight: float = 0.0
     augmentation_probability: float = 0.3
     geometric_augmentation: bool = True
     feature_augmentation_probability: float = 0.4
@@ -112,6 +114,7 @@ PROJECTED: dict[str, Any] = {
     "discriminator_warm_up": 400,
     "rate_decay_share": 0.3,
     "betas": (0.0, 0.99),
+    "overlap_weight": 2.0,
     "augmentation_probability": 0.0,
     "geometric_augmentation": False,
     "layout_feature_augmentation": False,

@@ -21,10 +21,14 @@ from osmis_core.augment.differentiable import (
 from osmis_core.augment.views import SUPERSAMPLING, LayoutViews, ViewOptions
 from osmis_core.data.pair import Pair
 from osmis_core.data.size_plan import SizePlan, resize_pair
+from osmis_core.layout_overlap import layout_overlap
 from osmis_core.masks import hard_mask
 from osmis_core.training.seeds import stream
 
 POOL_SIZE = 160
+COMPARED_VIEWS = 64
+FIRST_COMPARED_VIEW = 3_000_000
+"""Views from here on tell what layouts of views have in common."""
 REAL_STREAM = 3
 FRESH_EVERY_STEPS = 5
 
@@ -52,6 +56,9 @@ class RealPairs(Protocol):
 
     def show(self, chosen: ChosenPairs) -> list[Tensor]:
         """What ``perceive`` makes of its images; the same work for every batch."""
+
+    def layout_overlap(self) -> float:
+        """Mean over pairs of real pairs of their masks' foreground IoU, in [0, 1]."""
 
 
 Perceive = Callable[[list[Tensor]], list[Tensor]]
@@ -121,6 +128,10 @@ class SourcePairs:
         image_BCHW = augment_images([self.image_BCHW], chosen.drawn)[0]
         return image_pyramid(image_BCHW, self.levels)
 
+    def layout_overlap(self) -> float:
+        """The source has one layout."""
+        return 1.0
+
 
 class ViewPairs:
     """Views of the source, kept as what the frozen network saw (``projected``).
@@ -165,6 +176,11 @@ class ViewPairs:
     def show(self, chosen: ChosenPairs) -> list[Tensor]:
         """The features."""
         return chosen.features
+
+    def layout_overlap(self) -> float:
+        """Of views that are not trained on; a function of the seed."""
+        wanted = range(FIRST_COMPARED_VIEW, FIRST_COMPARED_VIEW + COMPARED_VIEWS)
+        return float(layout_overlap(torch.stack([self.views.draw(i)[1] for i in wanted])))
 
     def _view(self, index: int) -> tuple[list[Tensor], Tensor]:
         features_BHWC, mask_BKHW = self.pool[index // self.batch_size]

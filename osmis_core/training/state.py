@@ -12,7 +12,7 @@ from osmis_core.training.step import Networks
 
 
 def state_tensors(networks: Networks) -> dict[str, Tensor]:
-    """Weights, singular vectors, average and both Adams: all that the next step depends on.
+    """Weights, singular vectors, averages and both Adams: all that the next step depends on.
 
     There is no random state: every draw is a function of the seed and the step. The tensors are
     the networks' own; whoever keeps them beyond the next step copies them.
@@ -21,6 +21,7 @@ def state_tensors(networks: Networks) -> dict[str, Tensor]:
         "generator": networks.generator,
         "average": networks.average,
         "discriminator": networks.discriminator,
+        "overlap": networks.overlap_penalty,
     }
     tensors = {
         f"{prefix}.{name}": value
@@ -42,6 +43,8 @@ def load_state(networks: Networks, tensors: Mapping[str, Tensor]) -> None:
         networks.generator.load_state_dict(part_of(tensors, "generator"))
         networks.average.load_state_dict(part_of(tensors, "average"))
         networks.discriminator.load_state_dict(part_of(tensors, "discriminator"))
+        if overlap := part_of(tensors, "overlap"):  # else of before there was a penalty
+            networks.overlap_penalty.load_state_dict(overlap)
         load_optimiser(networks.adam_generator, part_of(tensors, "adam_generator"))
         load_optimiser(networks.adam_discriminator, part_of(tensors, "adam_discriminator"))
     except (RuntimeError, ValueError, KeyError, IndexError) as error:

@@ -23,6 +23,7 @@ from osmis_core.augment.features import FeatureAugmentation
 from osmis_core.data.pair import Pair
 from osmis_core.diversity import diversity_loss
 from osmis_core.gradients import going_on
+from osmis_core.layout_overlap import OverlapPenalty
 from osmis_core.losses import Side, adversarial_loss, class_weights
 from osmis_core.masks import argmax_one_hot
 from osmis_core.models.attention import resize_mask
@@ -71,9 +72,18 @@ class StepLosses:
 
 
 class Networks:
-    """The three networks of a training and their optimisers."""
+    """The networks of a training and their optimisers, and what else goes from step to step.
 
-    def __init__(self, config: TrainingConfig, area_K: Tensor, device: torch.device) -> None:
+    Args:
+        config: of the training.
+        area_K: every class's share of the source.
+        real_overlap: of the real pairs' layouts, in [0, 1].
+        device: where they compute.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, area_K: Tensor, real_overlap: float, device: torch.device
+    ) -> None:
         torch.manual_seed(config.seed)
         self.generator = Generator(config.generator)
         self.discriminator: OsmisDiscriminator | ProjectedDiscriminator
@@ -89,7 +99,8 @@ class Networks:
             )
             supervision = osmis_supervision(config.mask_supervision, shape)
             self.discriminator = OsmisDiscriminator(shape, area_K, supervision)
-        for network in (self.generator, self.discriminator):
+        self.overlap_penalty = OverlapPenalty(real_overlap)
+        for network in (self.generator, self.discriminator, self.overlap_penalty):
             network.to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(requires_grad=False)
         self.trainable = [p for p in self.discriminator.parameters() if p.requires_grad]
@@ -135,14 +146,14 @@ class Optimisation:
         source = source_tensors(pair, config.size)
         area_K = source[1].mean((1, 2))
         self.class_weights_K = class_weights(area_K, config.method).to(device)
-        self.networks = Networks(config, area_K, device)
-        self.generator_weights = self.fast.prepare(self.networks.generator)
-        self.discriminator_weights = self.fast.prepare(self.networks.discriminator)
         self.augmentation = AugmentationOptions(
             probability=config.augmentation_probability,
             geometry=config.geometric_augmentation,
         )
         self.real_pairs = self._real_pairs(pair, source)
+        self.networks = Networks(config, area_K, self.real_pairs.layout_overlap(), device)
+        self.generator_weights = self.fast.prepare(self.networks.generator)
+        self.discriminator_weights = self.fast.prepare(self.networks.discriminator)
         self.inputs = HostInputs(device)
         self._captured = (
             Captured(self._find_gradients, self.inputs, device) if self.fast.captured else None
@@ -213,6 +224,7 @@ class Optimisation:
         with self._autocast():
             percept, mask_BKHW, made = self._generate()
             spread = -diversity_loss(made.features_BCHW)
+        sameness = self._sameness(spread, made.mask_BKHW)
         shown = [x.detach().requires_grad_() for x in (*percept, mask_BKHW)]
         judged, judged_real = self._judge(shown)
         fooled = self._loss(judged, "generator")
@@ -232,8 +244,8 @@ class Optimisation:
         ]
         nets.adam_generator.zero_grad(set_to_none=True)
         from_discriminator = going_on([x for x, _ in taught], [g for _, g in taught])
-        torch.autograd.backward(from_discriminator - self.config.diversity_weight * spread)
-        del made, percept, mask_BKHW, taught, from_discriminator
+        torch.autograd.backward(from_discriminator + sameness)
+        del made, percept, mask_BKHW, taught, from_discriminator, sameness
         self.generator_weights.hand_back()
         if not self.fast.together:
             real = self._learn_real_pairs()
@@ -258,6 +270,14 @@ class Optimisation:
         images = augment_images(made.images_BCHW, drawn)
         percept = self.networks.discriminator.perceive(images)
         return percept, augment_mask(mask_BKHW, drawn), made
+
+    def _sameness(self, spread: Tensor, mask_BKHW: Tensor) -> Tensor:
+        """The generator's loss for samples that are alike, in features and in layout."""
+        loss = -self.config.diversity_weight * spread
+        if self.config.overlap_weight:
+            penalty: Tensor = self.networks.overlap_penalty(mask_BKHW)
+            loss = loss + self.config.overlap_weight * penalty
+        return loss
 
     def _draw_latents(self, _: torch.Generator) -> Tensor:
         batch = self.config.batch_size
