@@ -12,11 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from osmis_core import layout_overlap
 from osmis_core.data.pair import Pair
 from osmis_core.training import fast_paths
 from osmis_core.training.checkpoint import Checkpoint
 from osmis_core.training.config import TrainingConfig
 from osmis_core.training.real_pairs import POOL_SIZE, ViewPairs
+from osmis_core.training.step import Optimisation
 from osmis_core.training.trainer import RunOptions, train
 from tests.unit.training.conftest import Recorder
 
@@ -45,6 +47,13 @@ class Noisy(Recorder):
 def _float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_paths, "has_fast_bfloat16", lambda _: False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _overlap_penalty_from_the_first_step() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout_overlap, "LEAST_LIMIT", 0.0)
         yield
 
 
@@ -93,6 +102,20 @@ def test_the_state_is_all_there_is(whole: Callable[[str], Recorder]) -> None:
             for end in ("step", "exp_avg", "exp_avg_sq"):
                 assert any(n.startswith(start) and n.endswith(end) for n in names)
         assert any("mixers" in n for n in names) == (method == "projected")
+        assert "overlap.mean" in names
+
+
+def test_there_is_a_penalty_to_go_on_with(
+    scene: Pair, config_of: Callable[[str], TrainingConfig], whole: Callable[[str], Recorder]
+) -> None:
+    limit = _overlap_limit(scene, config_of("projected"))
+    means = [Checkpoint.read(c).tensors["overlap.mean"] for c in whole("projected").checkpoints]
+    assert all(limit < float(mean) for mean in means)
+    assert len(set(map(float, means))) == STEPS
+
+
+def _overlap_limit(scene: Pair, config: TrainingConfig) -> float:
+    return Optimisation(scene, config, torch.device("cpu")).networks.overlap_penalty.limit
 
 
 @pytest.mark.parametrize(("method", "stop"), CASES)
@@ -127,6 +150,31 @@ def test_a_killed_training_goes_on_exactly_from_a_checkpoint_on_its_way(
     on_the_way = whole(method).checkpoints[step - 1]
     train(scene, config_of(method), recorder, resume=on_the_way, options=SELDOM)
     _same(recorder.checkpoints[-1], whole(method).checkpoints[-1])
+
+
+def test_a_training_of_before_the_overlap_penalty_goes_on_without_it(
+    scene: Pair,
+    config_of: Callable[[str], TrainingConfig],
+    whole: Callable[[str], Recorder],
+    tmp_path: Path,
+) -> None:
+    newer = Checkpoint.read(whole("projected").checkpoints[2])
+    values = {k: v for k, v in newer.config.to_dict().items() if k != "overlap_weight"}
+    tensors = {name: value for name, value in newer.tensors.items() if name != "overlap.mean"}
+    older = replace(newer, config=TrainingConfig.from_dict(values), tensors=tensors)
+    older.write(tmp_path / "older.safetensors")
+    recorder = Recorder(tmp_path)
+    train(
+        scene,
+        config_of("projected"),
+        recorder,
+        resume=tmp_path / "older.safetensors",
+        options=SELDOM,
+    )
+    ended = Checkpoint.read(recorder.checkpoints[-1])
+    assert (ended.step, ended.config.overlap_weight) == (STEPS, 0.0)
+    unmoved = pytest.approx(_overlap_limit(scene, config_of("projected")))
+    assert float(ended.tensors["overlap.mean"]) == unmoved
 
 
 def test_resumed_twice_is_exact_too(
