@@ -24,13 +24,14 @@ def layout_overlap(mask_BKHW: Tensor) -> Tensor:
 
     What two masks share is Σ p q over pixels and classes but the background, what they cover
     together is their foregrounds less the product of these. Of one-hot masks that is
-    ``metrics.masks.foreground_iou``, but 0 where neither has a foreground.
+    ``metrics.masks.foreground_iou``, but 0 where neither has a foreground. What a mask is unsure
+    of counts in part: masks that are undecided everywhere overlap by 1 / (K + 1).
 
     Args:
-        mask_BKHW: class probabilities, background first, B ≥ 2.
+        mask_BKHW: class probabilities, background first, all 0 where ignored; B ≥ 2.
     """
     p_BKN = mask_BKHW.float().flatten(2)
-    foreground_BN = 1 - p_BKN[:, 0]
+    foreground_BN = p_BKN[:, 1:].sum(1)
     things_BM = p_BKN[:, 1:].flatten(1)
     area_B = foreground_BN.sum(1)
     covered_BB = area_B[:, None] + area_B[None] - foreground_BN @ foreground_BN.T

@@ -56,8 +56,8 @@ error over seeds.
   minutes, as it stands after 3. How many **steps** they are good for depends on the machine, and on
   what else it does. The prototype's are of processor time, the others' of the wall clock.
 - **U-Net mIoU**: a small U-Net trained on the set alone (150 steps, 128 px short side, mean of
-  {effort.unet_repeats}), on the real pair under flips, scales, rotations and shifts. Of trainings'
-  ends only.
+  {effort.unet_repeats}), on the real pair under flips, scales, rotations and shifts. Not of
+  snapshots before a training's end.
 - **LPIPS diversity**: mean over pairs of samples; {diversity}.
 - **layout IoU**: mean foreground IoU between the samples' masks; lower is more varied.
 - **novel layouts**: share of samples whose mask no flip or affine map of the source's mask within

@@ -53,7 +53,7 @@ class Effort:
 
     Attributes:
         judged: samples of a set that are measured.
-        unet_repeats: U-Nets, each from another seed, on what a training has come to at its end.
+        unet_repeats: U-Nets, each from another seed; none on snapshots before a training's end.
         folder: takes ``results/``, ``sheets/`` and ``table.md``.
         device: that trainings and the sets of networks are made on, ``cpu`` or ``cuda``.
     """

@@ -129,7 +129,7 @@ class SourcePairs:
         return image_pyramid(image_BCHW, self.levels)
 
     def layout_overlap(self) -> float:
-        """The source has one layout."""
+        """As if it were one layout, though augmentation moves it: nothing needs to be apart."""
         return 1.0
 
 

@@ -77,7 +77,7 @@ class Networks:
     Args:
         config: of the training.
         area_K: every class's share of the source.
-        real_overlap: of the real pairs' layouts, in [0, 1].
+        real_overlap: of the real pairs' layouts, in [0, 1]; more than that is penalised.
         device: where they compute.
     """
 
@@ -151,7 +151,8 @@ class Optimisation:
             geometry=config.geometric_augmentation,
         )
         self.real_pairs = self._real_pairs(pair, source)
-        self.networks = Networks(config, area_K, self.real_pairs.layout_overlap(), device)
+        overlap = self.real_pairs.layout_overlap() if config.overlap_weight else 1.0
+        self.networks = Networks(config, area_K, overlap, device)
         self.generator_weights = self.fast.prepare(self.networks.generator)
         self.discriminator_weights = self.fast.prepare(self.networks.discriminator)
         self.inputs = HostInputs(device)

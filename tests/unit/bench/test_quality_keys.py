@@ -147,6 +147,32 @@ def test_does_again_only_what_changed(bench_folder: Path, counted: dict[str, int
     assert len(list((bench_folder / "docs/sheets").glob("*.jpg"))) == 2
 
 
+@pytest.mark.parametrize(
+    ("method", "minutes", "unets"),
+    [("ours", (3.0, 10.0), [False, True]), ("augmented", (), [True])],
+)
+def test_unets_are_trained_on_what_a_training_has_come_to_at_its_end(
+    method: Method,
+    minutes: tuple[float, ...],
+    unets: list[bool],
+    bench_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+
+    def measurements(*arguments: Any) -> dict[str, Any]:
+        asked.append(arguments[3].unet)
+        return {"set": {"judged": 2}, "metrics": {}, "not_measured": {}}
+
+    monkeypatch.setattr(evaluate, "evaluate", measurements)
+    effort = Effort(judged=2, unet_repeats=3, folder=bench_folder / "docs")
+    for snapshot in make_run("coins", method, 0, minutes).snapshots:
+        snapshot.folder.mkdir(parents=True)
+        (snapshot.folder / "made.json").write_text("{}")
+        evaluate.measure(snapshot, snapshot.folder / "set.zip", effort)
+    assert asked == unets
+
+
 def test_a_broken_off_set_is_made_again(bench_folder: Path, counted: dict[str, int]) -> None:
     run = make_run("coins", "augmented", 0, ())
     folder = run.snapshots[0].folder

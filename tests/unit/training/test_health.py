@@ -138,6 +138,18 @@ def test_going_back_is_deterministic_and_a_resumed_training_keeps_the_rate(
         assert torch.equal(tensor, other.tensors[name]), name
 
 
+def test_going_back_takes_along_what_layouts_overlap_by(
+    scene: Pair, make_config: MakeConfig
+) -> None:
+    config = make_config("projected", STEPS)
+    networks = Optimisation(scene, config, torch.device("cpu")).networks
+    guard, mean = Guard(networks, config, 0), networks.overlap_penalty.mean
+    sound = float(mean)
+    mean.fill_(math.nan)
+    guard.go_back(1)
+    assert float(mean) == sound
+
+
 def test_what_comes_back_every_time_ends_the_training_with_a_hint(
     scene: Pair, config: TrainingConfig, recorder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
